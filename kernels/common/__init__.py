@@ -1,0 +1,1 @@
+"""C that every hall shares: CPU detection and the table of instruction-set variants."""

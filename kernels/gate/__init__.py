@@ -1,0 +1,1 @@
+"""The gate word: the one cache line that says whether the car allows work now."""

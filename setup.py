@@ -1,0 +1,99 @@
+"""Builds the native halls of `kernels/` and stamps one build id into the three packages.
+
+    kernels/<hall>/_<hall>.pyx   the doorway (Cython), compiled with the project's own C below it:
+    kernels/<hall>/*.c           the hall's kernels, one file an instruction set (`#pragma GCC target` inside)
+    kernels/common/*.c           CPU detection and what every hall shares
+
+A new hall is a new folder with such a `.pyx`; nothing here has to change. Our own C is compiled with the strict flags
+below, Cython's generated C is not ours to keep warning-free.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent.resolve()
+PACKAGES = ("kernels", "firmware_bridge", "runtime")
+OPTIMISE = ["-O3", "-std=gnu11", "-fno-math-errno"]
+STRICT = ["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
+GENERATED = "_build_id.py"
+
+
+def build_id() -> str:
+    """Returns the first 16 hex digits of the SHA-256 over every source file of the three packages, names included."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*")):
+            is_generated = path.name == GENERATED or path.with_suffix(".pyx").exists() and path.suffix == ".c"
+            if path.suffix in {".py", ".pyx", ".c", ".h", ".toml"} and not is_generated:
+                digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def stamp(target: Path) -> None:
+    for package in PACKAGES:
+        (target / package).mkdir(parents=True, exist_ok=True)
+        (target / package / GENERATED).write_text(
+            f'"""Written by setup.py: the three packages of one build carry the same id."""\n\nBUILD_ID = "{BUILD_ID}"\n'
+        )
+
+
+def halls() -> list[Extension]:
+    found = []
+    for pyx in sorted(ROOT.glob("kernels/*/_*.pyx")):
+        hall = pyx.parent
+        own_c = [path for path in sorted(hall.glob("*.c")) if path != pyx.with_suffix(".c")]
+        extension = Extension(
+            f"kernels.{hall.name}.{pyx.stem}",
+            [pyx.relative_to(ROOT).as_posix()],
+            include_dirs=["kernels"],
+            extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-Wno-unused-function"],
+            extra_link_args=["-pthread"],
+            depends=[path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/**/*.h")],
+        )
+        extension.own_c = [path.relative_to(ROOT).as_posix() for path in [*own_c, *sorted(ROOT.glob("kernels/common/*.c"))]]
+        extension.depends += extension.own_c
+        found.append(extension)
+    return found
+
+
+class BuildHalls(build_ext):
+    """`build_ext` that compiles a hall's own C with the strict flags before Cython's part."""
+
+    def build_extension(self, ext: Extension) -> None:
+        ext.extra_objects = self.compiler.compile(
+            ext.own_c,
+            output_dir=os.path.join(self.build_temp, ext.name),
+            include_dirs=ext.include_dirs,
+            extra_postargs=[*OPTIMISE, *STRICT, "-fPIC", "-pthread"],
+            depends=ext.depends,
+        )
+        super().build_extension(ext)
+
+    def run(self) -> None:
+        super().run()
+        if self.inplace:
+            stamp(ROOT)
+
+
+class BuildStamped(build_py):
+    """`build_py` that writes the build id beside the modules that it copies."""
+
+    def run(self) -> None:
+        super().run()
+        if not getattr(self, "editable_mode", False):
+            stamp(Path(self.build_lib))
+
+
+BUILD_ID = build_id()
+setup(
+    cmdclass={"build_ext": BuildHalls, "build_py": BuildStamped},
+    ext_modules=cythonize(
+        halls(), compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "embedsignature": True}
+    ),
+)
