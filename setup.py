@@ -43,11 +43,18 @@ def stamp(target: Path) -> None:
         )
 
 
+def own_c(extension_name: str) -> list[str]:
+    """Returns the C files of the hall `kernels.<hall>._<hall>`: its own and the common ones, without Cython's output."""
+    hall = ROOT.joinpath(*extension_name.split(".")[:-1])
+    generated = hall / f"{extension_name.rpartition('.')[2]}.c"
+    found = [path for path in sorted(hall.glob("*.c")) if path != generated] + sorted(ROOT.glob("kernels/common/*.c"))
+    return [path.relative_to(ROOT).as_posix() for path in found]
+
+
 def halls() -> list[Extension]:
     found = []
     for pyx in sorted(ROOT.glob("kernels/*/_*.pyx")):
         hall = pyx.parent
-        own_c = [path for path in sorted(hall.glob("*.c")) if path != pyx.with_suffix(".c")]
         extension = Extension(
             f"kernels.{hall.name}.{pyx.stem}",
             [pyx.relative_to(ROOT).as_posix()],
@@ -56,8 +63,7 @@ def halls() -> list[Extension]:
             extra_link_args=["-pthread"],
             depends=[path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/**/*.h")],
         )
-        extension.own_c = [path.relative_to(ROOT).as_posix() for path in [*own_c, *sorted(ROOT.glob("kernels/common/*.c"))]]
-        extension.depends += extension.own_c
+        extension.depends += own_c(extension.name)
         found.append(extension)
     return found
 
@@ -67,7 +73,7 @@ class BuildHalls(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         ext.extra_objects = self.compiler.compile(
-            ext.own_c,
+            own_c(ext.name),
             output_dir=os.path.join(self.build_temp, ext.name),
             include_dirs=ext.include_dirs,
             extra_postargs=[*OPTIMISE, *STRICT, "-fPIC", "-pthread"],

@@ -1,1 +1,1 @@
-"""The native halls: hot kernels, the native engine and the gate word, in C behind thin Cython doorways. Knows nothing else."""
+"""The native halls: hot kernels, native engine, gate word, in C behind thin Cython doorways. Knows nothing else."""

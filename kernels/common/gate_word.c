@@ -89,8 +89,9 @@ int ih_gate_is_open(const ih_gate *gate)
         return 1;
     if (ih_gate_read(gate->word, &now) != IH_DONE)
         return 0;
-    int64_t left_ns = now.lease_until_ns - ih_boottime_ns();
+    int64_t now_ns = ih_boottime_ns();
     return now.magic == IH_GATE_MAGIC && now.version == IH_GATE_VERSION && now.state == IH_GATE_IS_OPEN
-        && left_ns > 0 && left_ns <= IH_GATE_LEASE_MAX_NS
+        /* Compared before subtracted: a damaged lease must not overflow. */
+        && now.lease_until_ns > now_ns && now.lease_until_ns - now_ns <= IH_GATE_LEASE_MAX_NS
         && gate->boot_id_hash && now.boot_id_hash == gate->boot_id_hash && now.gate_epoch == gate->gate_epoch;
 }

@@ -1,0 +1,1 @@
+"""Tests of the frame kernels: every variant against its reference, bit for bit."""

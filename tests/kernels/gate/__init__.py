@@ -1,0 +1,1 @@
+"""Tests of the gate word, its reader and its writer."""
