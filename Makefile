@@ -1,0 +1,69 @@
+# idlehands: `make demo` shows the product at work, `make test` proves it. `make help` lists the rest.
+# Everything is installed into .venv; system packages through .ci/system-packages, which asks apt only for what is missing.
+
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
+
+.PHONY: help demo test test-fast test-pythons test-arm test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: build      ## the main job, live, on this machine; report and contact sheet in out/demo
+	$(VENV)/bin/idlehands demo
+
+test: build      ## all tests
+	$(RUN) -m pytest
+
+test-fast: build ## tests that need no display
+	$(RUN) -m pytest -m 'not desktop and not chromium'
+
+test-pythons: .cache/system-packages ## the tests without a display on every Python from 3.10 up that is here
+	tests/pythons
+
+test-arm: build  ## the kernels' tests under emulated ARM (cortex-a53, cortex-a76, max)
+	tests/arm/run
+
+test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
+	tests/sanitizers/run
+
+bench: build     ## every bench, as tables
+	$(RUN) -m bench all
+
+lint: venv       ## format, lint and types, as CI checks them
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+fmt: venv        ## format
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+wheel: venv      ## the wheel, in dist/
+	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:           ## forget everything that was built
+	rm -rf $(VENV) build dist out .cache *.egg-info kernels/*/_*.c
+	find kernels firmware_bridge runtime \( -name '*.so' -o -name _build_id.py \) -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+venv: $(VENV)/installed
+build: $(VENV)/built
+
+.cache/system-packages: .ci/system-packages
+	.ci/system-packages
+	mkdir -p .cache && touch $@
+
+# miniwob's pages are wanted, its gymnasium and selenium are not.
+$(VENV)/installed: pyproject.toml .cache/system-packages
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip setuptools wheel cython
+	$(VENV)/bin/pip install --quiet --no-build-isolation --editable '.[bench,desktop,dev,train]'
+	$(VENV)/bin/pip install --quiet --no-deps miniwob==1.1.0
+	touch $@
+
+$(VENV)/built: $(VENV)/installed setup.py $(HALLS)
+	$(RUN) setup.py --quiet build_ext --inplace
+	touch $@

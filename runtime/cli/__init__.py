@@ -1,0 +1,1 @@
+"""The command `idlehands`: one module a verb."""

@@ -1,0 +1,80 @@
+"""The command `idlehands`: a table of verbs, each in a module of its own that is imported when it is used.
+
+An error that the user must act on is one line on stderr (what, where, expected and got; the next step) and exit code 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from kernels.errors import IdlehandsError
+
+VERBS = {
+    "bridge": ("runtime.cli.bridge:bridge", "Read the vehicle, decide by policy, write the gate word."),
+    "demo": ("runtime.cli.demo:demo", "The main job, live, on this machine."),
+    "desktop": ("runtime.cli.desktop:desktop", "Let a car work on this desktop."),
+    "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
+    "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
+    "model": ("runtime.cli.model:model", "Pack, sign, install, list, verify and quantise model bundles."),
+    "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),
+    "status": ("runtime.cli.status:status", "The daemon at a glance."),
+    "submit": ("runtime.cli.submit:submit", "Submit a job for a desktop."),
+    "why": ("runtime.cli.why:why", "Why the gate is as it is: each reason, its value and limit."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands come from the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, name = VERBS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):  # from the table, so that --help imports no verb
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="idlehands")
+def cli() -> None:
+    """idlehands: a parked car's computer works remote desktops, and stops the instant that the car is needed.
+
+    \b
+    Try it:        idlehands demo
+    By hand:       idlehands bridge, serve and desktop, each in a terminal; then idlehands submit
+    Not running?   idlehands why
+    """
+
+
+def main() -> None:
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `idlehands jobs | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except IdlehandsError as error:
+        print(f"idlehands: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""`idlehands status`: the daemon at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import msgspec
+
+from runtime.cli.options import config_options, json_option, print_json, settings_of
+from runtime.daemon.client import Client
+from runtime.daemon.control import Status
+
+
+@click.command()
+@config_options
+@json_option
+def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Show the daemon's gate, worker, jobs and uptime."""
+    config = settings_of(config_path, settings)
+
+    async def ask() -> Status:
+        async with await Client.connect(config.daemon.control_path) as client:
+            return await client.status()
+
+    found = asyncio.run(ask())
+    if as_json:
+        print_json(msgspec.structs.asdict(found))
+        return
+    reasons = f" ({', '.join(found.gate_reasons)})" if found.gate_reasons else ""
+    print(f"gate      {found.gate_state}{reasons}, epoch {found.gate_epoch}")
+    print(f"worker    {'up' if found.workers else 'none'}; working on {', '.join(found.running) or 'nothing'}")
+    print(f"jobs      {found.queued} waiting, {found.finished} finished since the start, {found.actions} actions")
+    print(f"daemon    {found.version}, build {found.build_id}, up {found.uptime_s:.0f} s")

@@ -1,0 +1,1 @@
+"""The settings of serve, worker and desktop: one frozen object from one TOML file."""

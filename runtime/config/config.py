@@ -1,0 +1,121 @@
+"""The settings of serve, its workers and the desktop connector, as tables (firmware_bridge/settings.py reads them).
+
+    [daemon]    idlehands serve: where its state, sockets and gate word are
+    [worker]    what a worker may use, and how it leaves
+    [desktop]   idlehands desktop: where it listens and keeps its journal
+
+The bridge's settings and the gate's policy are files of their own: the worker's user cannot write them.
+`idlehands doctor --settings` prints these tables as a documented file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware_bridge.settings import load, parse, section, setting
+
+SETTINGS_PATH = Path("/etc/idlehands/idlehands.toml")
+
+
+def _state_folder() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/idlehands"
+    return str(Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "idlehands")
+
+
+def _runtime_folder() -> str:
+    if os.geteuid() == 0:
+        return "/run/idlehands"
+    return str(Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/idlehands-{os.geteuid()}") / "idlehands")
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """idlehands serve. Empty paths mean the default below the state folder or the runtime folder."""
+
+    state_folder: str = setting("", doc="Jobs, ledger, identity and installed models. Default: /var/lib/idlehands")
+    runtime_folder: str = setting("", doc="Sockets. Default: /run/idlehands")
+    gate_word: str = setting("", doc="The bridge's gate word. Default: gate in the runtime folder")
+    metrics: str = setting("", doc="Prometheus metrics: 'unix:/path', '127.0.0.1:port', or empty for none")
+    log_level: str = setting("info", doc="How much is logged.", choices=("debug", "info", "warning", "error"))
+    lease_s: float = setting(10.0, doc="A job's lease; renewed every third of it.", unit="s", low=1, high=600)
+    max_attempts: int = setting(5, doc="A job that failed its worker this often is poison.", low=1, high=100)
+
+    @property
+    def state(self) -> Path:
+        return Path(self.state_folder or _state_folder())
+
+    @property
+    def run(self) -> Path:
+        return Path(self.runtime_folder or _runtime_folder())
+
+    @property
+    def gate_word_path(self) -> Path:
+        return Path(self.gate_word) if self.gate_word else self.run / "gate"
+
+    @property
+    def control_path(self) -> Path:
+        return self.run / "control"
+
+    @property
+    def jobs_path(self) -> Path:
+        return self.state / "jobs.sqlite"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.state / "ledger"
+
+    @property
+    def identity_folder(self) -> Path:
+        return self.state / "identity"
+
+    @property
+    def models_folder(self) -> Path:
+        return self.state / "models"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker may use, and how it leaves."""
+
+    sessions: int = setting(1, doc="Desktops worked on at once by one worker.", low=1, high=64)
+    threads: int = setting(1, doc="Compute threads; the gate word may allow fewer.", low=1, high=64)
+    memory_MiB: int = setting(1024, doc="A worker beyond this address space is refused memory.", unit="MiB", low=128, high=65536)
+    hold_s: float = setting(
+        5.0, doc="A closing that is not urgent keeps the paused run this long before the worker ends.", unit="s", low=0, high=600
+    )
+    idle_s: float = setting(60.0, doc="A worker without a job ends after this.", unit="s", low=0, high=86400)
+    grace_s: float = setting(0.2, doc="A worker that must leave and does not is killed after this.", unit="s", low=0.01, high=30)
+
+
+@dataclass(frozen=True)
+class Desktop:
+    """idlehands desktop, beside the desktop that is worked on."""
+
+    listen: str = setting("tls://127.0.0.1:7461", doc="Where the car (or a relay) connects: tls://host:port or unix:/path")
+    state_folder: str = setting("", doc="Journal, identity and who is trusted. Default: desktop below the state folder")
+
+    @property
+    def state(self) -> Path:
+        return Path(self.state_folder) if self.state_folder else Path(_state_folder()) / "desktop"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of everything but the bridge."""
+
+    daemon: Daemon = section(Daemon)
+    worker: Worker = section(Worker)
+    desktop: Desktop = section(Desktop)
+
+
+def load_config(path: str | None, overrides: dict[str, object] | None = None) -> Config:
+    """Returns the settings of `path`, of /etc/idlehands/idlehands.toml if that is there, or the defaults.
+
+    `overrides` maps dotted keys to values that go first (flags). Raises SettingsError as firmware_bridge.settings does.
+    """
+    if path is None and not SETTINGS_PATH.exists():
+        return parse("", Config, where="flags", overrides=overrides)
+    return load(path or SETTINGS_PATH, Config, overrides=overrides)

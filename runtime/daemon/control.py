@@ -1,0 +1,102 @@
+"""Messages of the control socket: how the command line speaks with the daemon. Framing as on the session's wire.
+
+    submit ─► Submitted      list ─► Jobs        status ─► Status
+    follow ─► Event* , the last with a job that is over     cancel ─► Job
+    anything ─► Refused (what and the next step), and the connection stays
+
+One request at a time on a connection; numbers are append-only.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Submit(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """`spec` is the encoded JobSpec."""
+
+    spec: bytes
+
+
+class ListJobs(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """Newest first; an empty `states` means all."""
+
+    states: tuple[str, ...] = ()
+    limit: int = 50
+
+
+class CancelJob(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    job: str
+    reason: str
+
+
+class GetStatus(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    pass
+
+
+class Follow(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """Stream a job's events until it is over; an empty `job` follows all jobs until the connection ends."""
+
+    job: str
+
+
+class Submitted(msgspec.Struct, array_like=True, frozen=True, tag=32):
+    """`new` is False when the idempotency key was known already."""
+
+    job: str
+    new: bool
+
+
+class JobView(msgspec.Struct, array_like=True, frozen=True, tag=33):
+    job: str
+    state: str
+    instruction: str
+    desktop: str
+    agent: str
+    priority: int
+    owner_epoch: int
+    attempts: int
+    actions: int
+    submitted_ns: int
+    updated_ns: int
+    reason: str
+    answer: str
+
+
+class Jobs(msgspec.Struct, array_like=True, frozen=True, tag=34):
+    jobs: tuple[JobView, ...]
+
+
+class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
+    """The daemon at a glance. `gate_state` is "absent" when there is no gate word."""
+
+    version: str
+    build_id: str
+    gate_state: str
+    gate_reasons: tuple[str, ...]
+    gate_epoch: int
+    workers: int
+    running: tuple[str, ...]
+    queued: int
+    finished: int
+    actions: int
+    uptime_s: float
+
+
+class Event(msgspec.Struct, array_like=True, frozen=True, tag=36):
+    """One thing that happened to a job, or to the daemon (`job` empty). `detail` is a JSON object."""
+
+    at_ns: int
+    job: str
+    kind: str
+    detail: bytes
+    over: bool = False
+
+
+class Refused(msgspec.Struct, array_like=True, frozen=True, tag=37):
+    what: str
+    next_step: str
+
+
+Request = Submit | ListJobs | CancelJob | GetStatus | Follow
+Answer = Submitted | JobView | Jobs | Status | Event | Refused

@@ -1,0 +1,183 @@
+"""The control socket's server: answers the command line, streams events, and outlives any client that sends garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kernels.errors import IdlehandsError
+from runtime.daemon.channel import BadMessage, Channel
+from runtime.daemon.control import (
+    Answer,
+    CancelJob,
+    Event,
+    Follow,
+    GetStatus,
+    Jobs,
+    JobView,
+    ListJobs,
+    Refused,
+    Request,
+    Submit,
+    Submitted,
+)
+from runtime.errors import RuntimeFault
+from runtime.jobs.spec import JobSpec
+from runtime.jobs.store import Job
+
+if TYPE_CHECKING:
+    from runtime.daemon.serve import Daemon
+
+log = logging.getLogger("idlehands.control")
+
+
+class SocketBusy(RuntimeFault):
+    """Another daemon answers on this control socket, or its path cannot be used."""
+
+    next_step = "stop the other daemon, or give this one a runtime folder of its own"
+
+
+class ControlServer:
+    """Serves one Unix socket for the owner of the runtime folder (mode 0600)."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._clients: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._path = Path()
+
+    async def start(self, path: Path) -> None:
+        """Listens. Raises SocketBusy if somebody answers there already; a socket nobody answers on is replaced."""
+        self._path = path
+        if path.exists():
+            if _answers(path):
+                raise SocketBusy(f"somebody answers on {path} already")
+            path.unlink()
+        try:
+            mask = os.umask(0o177)
+            self._server = await asyncio.start_unix_server(self._accept, str(path))
+        except OSError as error:
+            raise SocketBusy(f"cannot listen on {path}: {error.strerror}") from error
+        finally:
+            os.umask(mask)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        channel: Channel[Request] = Channel(reader, writer, Request)
+        try:
+            await self._serve(channel)
+        except BadMessage as error:
+            channel.send(Refused(str(error), "speak the control protocol of runtime/daemon/control.py"))
+            await channel.drain()
+        except asyncio.CancelledError:
+            pass  # the daemon stops
+        finally:
+            self._clients.discard(task)
+            with contextlib.suppress(asyncio.CancelledError):
+                await channel.close()
+
+    async def _serve(self, channel: Channel[Request]) -> None:
+        while (request := await channel.receive()) is not None:
+            if isinstance(request, Follow):
+                await self._stream(channel, request.job)
+                continue
+            try:
+                answer = self._answer(request)
+            except IdlehandsError as error:
+                answer = Refused(error.message, error.advice)
+            channel.send(answer)
+            await channel.drain()
+
+    def _answer(self, request: Request) -> Answer:
+        daemon = self._daemon
+        if isinstance(request, Submit):
+            try:
+                spec = msgspec.msgpack.decode(request.spec, type=JobSpec)
+            except msgspec.DecodeError as error:
+                return Refused(f"not a job: {error}", "submit with a client of this version")
+            submitted = daemon.jobs.submit(spec)
+            daemon.events.publish("submitted", submitted.job)
+            daemon.wake()
+            return Submitted(submitted.job, submitted.new)
+        if isinstance(request, ListJobs):
+            return Jobs(tuple(view(job) for job in daemon.jobs.list(request.states, request.limit)))
+        if isinstance(request, CancelJob):
+            return view(daemon.cancel(request.job, request.reason))
+        if isinstance(request, GetStatus):
+            return daemon.status()
+        raise AssertionError(f"unhandled request {request!r}")
+
+    async def _stream(self, channel: Channel[Request], job: str) -> None:
+        """Sends events until the job is over, or until this follower goes away or falls behind."""
+        queue = self._daemon.events.follow(job)
+        gone = asyncio.ensure_future(channel.receive())  # a follower says nothing: anything from it ends the stream
+        try:
+            if job and self._daemon.jobs.get(job).is_over:
+                done = self._daemon.jobs.get(job)
+                channel.send(Event(done.updated_ns, job, done.state, msgspec.json.encode({"answer": done.answer}), True))
+                return
+            while True:
+                following = asyncio.ensure_future(queue.get())
+                await asyncio.wait((following, gone), return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    following.cancel()
+                    return
+                event = following.result()
+                if event is None:
+                    channel.send(Refused("this follower did not read fast enough", "follow again"))
+                    return
+                channel.send(event)
+                await channel.drain()
+                if job and event.job == job and event.over:
+                    return
+        except IdlehandsError as error:
+            channel.send(Refused(error.message, error.advice))
+        finally:
+            self._daemon.events.unfollow(queue)
+            if not gone.done():
+                gone.cancel()
+
+
+def view(job: Job) -> JobView:
+    return JobView(
+        job=job.id,
+        state=job.state,
+        instruction=job.spec.instruction,
+        desktop=job.spec.desktop,
+        agent=job.spec.agent,
+        priority=job.spec.priority,
+        owner_epoch=job.owner_epoch,
+        attempts=job.attempts,
+        actions=job.actions,
+        submitted_ns=job.submitted_ns,
+        updated_ns=job.updated_ns,
+        reason=job.reason,
+        answer=job.answer,
+    )
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

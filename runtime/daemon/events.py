@@ -1,0 +1,48 @@
+"""What happened, as it happens: a bounded fan-out of events to the followers of the control socket and to the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from kernels.gate.word import boottime_ns
+from runtime.daemon.control import Event
+
+FOLLOWER_QUEUE = 10_000
+KEPT = 1_000
+
+
+class Events:
+    """Publishes events. A follower that does not read is cut off when its queue is full: the daemon never waits for it."""
+
+    def __init__(self) -> None:
+        self._followers: dict[asyncio.Queue[Event | None], str] = {}
+        self.recent: deque[Event] = deque(maxlen=KEPT)
+
+    def publish(self, kind: str, job: str = "", *, over: bool = False, at_ns: int = 0, **detail: Any) -> None:
+        event = Event(at_ns or boottime_ns(), job, kind, msgspec.json.encode(detail), over)
+        self.recent.append(event)
+        for queue, wanted in list(self._followers.items()):
+            if wanted in ("", job) or not job:
+                try:
+                    queue.put_nowait(event)
+                except asyncio.QueueFull:
+                    del self._followers[queue]
+                    _end(queue)
+
+    def follow(self, job: str) -> asyncio.Queue[Event | None]:
+        """Returns a queue of what happens to `job` (empty: to all) from now on; None in it means that it was cut off."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(FOLLOWER_QUEUE)
+        self._followers[queue] = job
+        return queue
+
+    def unfollow(self, queue: asyncio.Queue[Event | None]) -> None:
+        self._followers.pop(queue, None)
+
+
+def _end(queue: asyncio.Queue[Event | None]) -> None:
+    queue.get_nowait()
+    queue.put_nowait(None)

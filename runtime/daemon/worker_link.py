@@ -1,0 +1,106 @@
+"""Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
+
+    daemon ─► worker   Assign (a claimed job)   Cancel   Leave
+    worker ─► daemon   Up   Progress (a checkpoint)   Ended   Yielded   Died
+
+Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Assign(msgspec.Struct, array_like=True, frozen=True, tag=1):
+    """Work on a claimed job. `spec` is the encoded JobSpec, `checkpoint` the encoded Checkpoint or empty."""
+
+    job: str
+    owner_epoch: int
+    gate_epoch: int
+    spec: bytes
+    checkpoint: bytes
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    job: str
+    reason: str
+
+
+class Leave(msgspec.Struct, array_like=True, frozen=True, tag=3):
+    """Give back what runs and end."""
+
+    reason: str
+
+
+class Up(msgspec.Struct, array_like=True, frozen=True, tag=16):
+    """The worker is ready for jobs."""
+
+    pid: int
+
+
+class StepTimes(msgspec.Struct, array_like=True, frozen=True):
+    """Where one action's time went, in µs. `transfer_us` is capture to mirror on this side's clock when both are one machine."""
+
+    capture_us: int
+    transfer_us: int
+    model_us: int
+    inject_us: int
+    settle_us: int
+    total_us: int
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
+    """An action ended. `action` is its kind and place for people ("click 40,52"), never typed text."""
+
+    job: str
+    owner_epoch: int
+    seq: int
+    outcome: int
+    reason: int
+    action: str
+    x: int
+    y: int
+    times: StepTimes
+    checkpoint: bytes
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True, tag=18):
+    """The job is over on its own terms: `state` is done, failed, asked or cancelled."""
+
+    job: str
+    owner_epoch: int
+    state: str
+    answer: str
+    actions: int
+    seconds: float
+    cpu_s: float
+
+
+class Yielded(msgspec.Struct, array_like=True, frozen=True, tag=19):
+    """The gate closed: the job goes back. Times are CLOCK_BOOTTIME; 0 where the stage was not reached."""
+
+    job: str
+    owner_epoch: int
+    reason: str
+    checkpoint: bytes
+    stopped_ns: int
+    released_ns: int
+    actions: int
+    seconds: float
+    cpu_s: float
+
+
+class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
+    """The session broke (unreachable, refused, lost): the job goes back with its checkpoint, to be tried again later."""
+
+    job: str
+    owner_epoch: int
+    error: str
+    checkpoint: bytes
+    actions: int
+    seconds: float
+    cpu_s: float
+
+
+ToWorker = Assign | Cancel | Leave
+ToDaemon = Up | Progress | Ended | Yielded | Broken

@@ -1,0 +1,1 @@
+"""`idlehands demo`: the main job, live, on one machine."""

@@ -1,0 +1,262 @@
+"""Runs one claimed job in a worker: look, decide, act, wait for the screen to answer, until the job is over or the gate closes.
+
+      connect ─► look ─► decide ─► act ─► settle ─┐            every arrow also leads to *yield* (the gate closed),
+                  ▲                               │            *broken* (the session is lost) or *cancelled*
+                  └───────────────────────────────┘
+
+What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the state
+that follows if that action was applied. After a hand-over the desktop's hello says whether it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from kernels.gate.word import GateToken, boottime_ns
+from runtime.agent.protocol import Agent, Decision, Preempted
+from runtime.desktop.remote import RemoteDesktop, SessionLost
+from runtime.jobs.checkpoint import Checkpoint
+from runtime.jobs.spec import JobSpec
+from runtime.jobs.store import Claim
+from runtime.transport.stream import TransportError
+from runtime.wire.actions import Action, Ask, Done, Fail, Precondition, Wait
+from runtime.wire.tables import CloseReason, Outcome, Refusal
+
+GATE_POLL_S = 0.002
+SETTLE_QUIET_MS = 20
+SETTLE_AT_MOST_MS = 250
+REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than livelock
+T = TypeVar("T")
+
+
+class Memory(msgspec.Struct, array_like=True):
+    """What a checkpoint's `state` holds: the agent's state, and the action whose outcome was not heard yet."""
+
+    state: bytes = b""
+    actions: int = 0
+    pending_seq: int = 0
+    pending_state: bytes = b""
+
+
+@dataclass(slots=True)
+class Step:
+    """One action that ended, with where its time went."""
+
+    seq: int
+    action: Action
+    outcome: Outcome
+    reason: int
+    capture_us: int
+    transfer_us: int
+    model_us: int
+    inject_us: int
+    settle_us: int
+    total_us: int
+
+
+@dataclass(slots=True)
+class RunEnd:
+    """How a run ended: `kind` is done, failed, asked, cancelled, yielded or broken."""
+
+    kind: str
+    text: str = ""
+    actions: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    stopped_ns: int = 0
+    released_ns: int = 0
+
+
+class Dial(Protocol):
+    def __call__(self, claim: Claim, spec: JobSpec) -> Awaitable[RemoteDesktop]: ...
+
+
+class GateClosed(Exception):
+    """The gate closed under a run."""
+
+
+@dataclass
+class Runner:
+    """One run of one claim. `checkpoint()` is valid at any moment; `cancel()` ends the run from outside."""
+
+    claim: Claim
+    spec: JobSpec
+    agent: Agent
+    dial: Dial
+    gate: GateToken | None
+    think: ThreadPoolExecutor
+    on_step: Callable[[Step], None] = lambda step: None
+    bundle_sha256: bytes = b""
+    memory: Memory = field(default_factory=Memory)
+    _cancelled: str = ""
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopped_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if self.claim.checkpoint is not None:
+            self.memory = msgspec.msgpack.decode(self.claim.checkpoint.state, type=Memory)
+
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            agent_kind=self.agent.kind, bundle_sha256=self.bundle_sha256, state=msgspec.msgpack.encode(self.memory)
+        )
+
+    def cancel(self, reason: str) -> None:
+        self._cancelled = reason or "cancelled"
+        self._stop.set()
+
+    async def run(self) -> RunEnd:
+        """Works until the job is over, the gate closes or the session breaks; never raises for those."""
+        began, cpu_began = time.monotonic(), time.process_time()
+        actions_before = self.memory.actions
+        watch = asyncio.create_task(self._watch_gate())
+        desktop: RemoteDesktop | None = None
+        try:
+            desktop = await self._unless_stopped(self.dial(self.claim, self.spec))
+            end = await self._work(desktop)
+        except GateClosed:
+            end = RunEnd("cancelled", self._cancelled) if self._cancelled else RunEnd("yielded")
+            end.stopped_ns = self._stopped_ns
+        except (SessionLost, TransportError) as error:
+            end = RunEnd("broken", str(error))
+        finally:
+            watch.cancel()
+        if desktop is not None:
+            end.released_ns = await self._leave(desktop, end.kind)
+        end.actions = self.memory.actions - actions_before
+        end.seconds = time.monotonic() - began
+        end.cpu_s = time.process_time() - cpu_began
+        return end
+
+    async def _work(self, desktop: RemoteDesktop) -> RunEnd:
+        self._believe(desktop)
+        deadline = time.monotonic() + self.spec.limits.max_s
+        refused_in_a_row = 0
+        await self._unless_stopped(desktop.next_frame(after_id=-1, timeout_s=10))
+        while True:
+            if self.memory.actions >= self.spec.limits.max_actions:
+                return RunEnd("failed", f"the job's limit of {self.spec.limits.max_actions} actions is reached")
+            if time.monotonic() > deadline:
+                return RunEnd("failed", f"the job's limit of {self.spec.limits.max_s:g} s is reached")
+            decided = await self._decide(desktop)
+            if isinstance(decided.action, Done | Fail | Ask):
+                self.memory.state = decided.state
+                return _end_of(decided.action)
+            outcome = await self._act(desktop, decided)
+            refused_in_a_row = refused_in_a_row + 1 if outcome is Outcome.refused else 0
+            if refused_in_a_row >= REFUSALS_IN_A_ROW:
+                return RunEnd("failed", f"the desktop refused {refused_in_a_row} actions in a row")
+
+    def _believe(self, desktop: RemoteDesktop) -> None:
+        """Takes the desktop's word for the action that was under way when the last owner stopped."""
+        hello, memory = desktop.hello, self.memory
+        if memory.pending_seq and hello.last_seq == memory.pending_seq and hello.last_outcome == Outcome.applied:
+            memory.state = memory.pending_state
+            memory.actions += 1
+        memory.pending_seq, memory.pending_state = 0, b""
+
+    async def _decide(self, desktop: RemoteDesktop) -> Decision:
+        """One decision on the newest frame, made in the thinking thread so that heartbeats go on."""
+        self._decide_began = time.monotonic_ns()
+        self._view = desktop.frame
+        decided = await self._unless_stopped(
+            asyncio.get_running_loop().run_in_executor(
+                self.think, self.agent.decide, self._view, self.spec.instruction, self.memory.state, self.gate
+            )
+        )
+        if isinstance(decided, Preempted):
+            self._note_stop()
+            raise GateClosed
+        return decided
+
+    async def _act(self, desktop: RemoteDesktop, decided: Decision) -> Outcome:
+        view, memory = self._view, self.memory
+        decided_ns = time.monotonic_ns()
+        model_us = (decided_ns - self._decide_began) // 1000
+        if isinstance(decided.action, Wait):
+            memory.state = decided.state
+            await self._unless_stopped(desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=decided.action.ms))
+            return Outcome.applied
+        precondition = None
+        if decided.region is not None:
+            x, y, w, h = decided.region
+            precondition = Precondition(x, y, w, h, desktop.hash_region(x, y, w, h))
+        memory.pending_seq, memory.pending_state = desktop.next_seq, decided.state
+        result = await self._unless_stopped(desktop.act(decided.action, precondition))
+        acted_ns = time.monotonic_ns()
+        if result.outcome == Outcome.applied:
+            memory.state = decided.state
+            memory.actions += 1
+        memory.pending_seq, memory.pending_state = 0, b""
+        if result.outcome == Outcome.refused and result.reason in (Refusal.old_owner, Refusal.taken_over):
+            raise SessionLost(f"the desktop refused the action: {Refusal(result.reason).name}")
+        await self._unless_stopped(
+            desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
+        )
+        settled_ns = time.monotonic_ns()
+        inject_us = (result.applied_ns - result.received_ns) // 1000
+        self.on_step(
+            Step(
+                seq=result.seq,
+                action=decided.action,
+                outcome=Outcome(result.outcome),
+                reason=result.reason,
+                capture_us=view.capture_us,
+                transfer_us=desktop.transfer_us + max(0, (acted_ns - decided_ns) // 1000 - inject_us),
+                model_us=model_us,
+                inject_us=inject_us,
+                settle_us=(settled_ns - acted_ns) // 1000,
+                total_us=view.capture_us + desktop.transfer_us + (settled_ns - self._decide_began) // 1000,
+            )
+        )
+        return Outcome(result.outcome)
+
+    async def _leave(self, desktop: RemoteDesktop, kind: str) -> int:
+        """Says goodbye so that the desktop releases everything; returns when it said so (CLOCK_BOOTTIME), 0 if it did not."""
+        reason = CloseReason.yielded if kind == "yielded" else CloseReason.job_over
+        try:
+            await asyncio.wait_for(desktop.bye(reason), 1.0)
+        except (SessionLost, TransportError, TimeoutError, asyncio.TimeoutError):
+            return 0
+        return boottime_ns()
+
+    async def _watch_gate(self) -> None:
+        if self.gate is None:
+            return
+        while self.gate.is_open():
+            await asyncio.sleep(GATE_POLL_S)
+        self._note_stop()
+        self._stop.set()
+
+    def _note_stop(self) -> None:
+        if not self._stopped_ns:
+            self._stopped_ns = boottime_ns()
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T:
+        """Awaits `work`, or raises GateClosed at once when the gate closes or the run is cancelled."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set():
+                raise GateClosed
+            return await task  # type: ignore[no-any-return]
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+
+
+def _end_of(action: Done | Fail | Ask) -> RunEnd:
+    if isinstance(action, Done):
+        return RunEnd("done", action.answer)
+    if isinstance(action, Fail):
+        return RunEnd("failed", action.reason)
+    return RunEnd("asked", action.question)
