@@ -1,0 +1,115 @@
+"""The seam of job stores: what the daemon asks of one, here (SQLite), in memory, or on a fleet's servers.
+
+    submit ─► a job is accepted: from here on it is not lost, whatever dies      claim ─► it is mine for lease_s
+    renew · save · finish · release ─► with my owner_epoch, or ClaimLost         sweep ─► what time has done to jobs
+
+All methods are coroutines: a disk's sync and a server's answer both take longer than a daemon may stand still. Each is
+one atomic change: it happens whole, or it raises and nothing has changed. life.py has the chart and the rules,
+tests/jobs the suite that every store passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from runtime.jobs.checkpoint import Checkpoint, CheckpointError
+from runtime.jobs.life import Job, JobError, JobEvent, JobState, Result
+from runtime.jobs.spec import JobSpec
+
+DEFAULT_MAX_ATTEMPTS = 5
+
+
+class JobStoreError(JobError):
+    """The store cannot be read or written: a full or failing disk, a damaged file, or another process holds it."""
+
+    next_step: ClassVar[str] = "free space or mend the disk, then try again; what was stored before is untouched"
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """Which jobs a claimer can do. None means any."""
+
+    agents: frozenset[str] | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A job that is the caller's until its lease runs out. `owner_epoch` is the fence: it goes with every action."""
+
+    job: str
+    owner_epoch: int
+    checkpoint: Checkpoint | None = None
+
+
+class JobStore(Protocol):
+    """A store of jobs. Every method may raise JobStoreError; those that name a job raise UnknownJob."""
+
+    async def submit(self, spec: JobSpec) -> tuple[str, bool]:
+        """Returns (job, new). A known idempotency key returns its job and False; with another spec it raises
+        IdempotencyConflict. Once this returns, the job outlives a crash and a power cut."""
+
+    async def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
+        """Takes the job of highest priority, then oldest, that may run now; None if there is none.
+
+        A desktop has one owner at a time: jobs on a desktop that a claimed job works on are passed over. The
+        owner_epoch is above every one that the store ever gave. A checkpoint that cannot be read is dropped: the job
+        begins anew.
+        """
+
+    async def renew(self, claim: Claim, lease_s: float) -> None:
+        """Makes the lease last `lease_s` from now. Raises ClaimLost."""
+
+    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
+        """Keeps a newer checkpoint. Raises ClaimLost, CheckpointError. A power cut may lose it, a crash does not."""
+
+    async def finish(self, claim: Claim, result: Result) -> None:
+        """Ends the job. Raises ClaimLost. The same owner may say the same again: it is kept once."""
+
+    async def release(
+        self,
+        claim: Claim,
+        reason: str,
+        checkpoint: Checkpoint | None = None,
+        *,
+        actions: int = 0,
+        is_fault: bool = False,
+    ) -> JobState:
+        """Gives the job back for others, without a checkpoint with the one it had. Raises ClaimLost, CheckpointError.
+
+        Returns queued, or failed: a fault too many makes it poison. `actions` are those of this run.
+        """
+
+    async def cancel(self, job: str, reason: str) -> Job:
+        """Ends a job that is not over, also under its owner, who hears ClaimLost. Raises JobOver."""
+
+    async def sweep(self) -> list[Job]:
+        """Returns the jobs that time has changed: leases that ran out, deadlines that passed. `claim` does it too."""
+
+    async def get(self, job: str) -> Job:
+        """Returns one job."""
+
+    async def list_jobs(self, states: Iterable[JobState] = (), limit: int = 50) -> list[Job]:
+        """Returns jobs, newest first; no `states` means all."""
+
+    async def counts(self) -> dict[JobState, int]:
+        """Returns how many jobs are in each state (all states are there)."""
+
+    async def history(self, job: str) -> list[JobEvent]:
+        """Returns what happened to a job, oldest first. Renewals and checkpoints are not told."""
+
+    async def forget(self, before_ns: int) -> int:
+        """Drops jobs that are over since before `before_ns` (UTC), with their history; returns how many."""
+
+    async def close(self) -> None:
+        """Lets the store go; what runs is ended first. May be called again."""
+
+
+def read_checkpoint(job: Job) -> Checkpoint | None:
+    """Returns the checkpoint that a job is claimed with, None if it has none or one that this build cannot read."""
+    if not job.checkpoint:
+        return None
+    try:
+        return Checkpoint.decode(job.checkpoint)
+    except CheckpointError:
+        return None  # as the contract says: the job begins anew, which is slower but right
