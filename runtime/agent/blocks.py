@@ -1,0 +1,318 @@
+"""What stands on a screen, from its pixels alone: lines of text, and shapes (boxes, rings, solid figures).
+
+    pixels ─► edges (where neighbours differ) ─► connected components ─┬─► closed outlines: fields, buttons, ticks
+                                                                       └─► the rest, joined across gaps: text lines
+
+Text is told from its surroundings by edges, so dark on light and light on dark are the same. Everything is a function
+of the pixels; what is kept between calls (edges of unchanged tiles, the lines of a crop) is keyed by content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.agent.components import Runs, bounds, find_runs, label, paint
+from runtime.agent.contents import ContentCache
+from runtime.agent.geometry import Box
+from runtime.agent.outlines import enclosed_boxes, outline_kind
+from runtime.desktop.frame import Frame
+
+TILE = 64
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Colour = tuple[int, int, int]  # blue, green, red
+
+_EDGE_BITS = np.uint32(0x00E0E0E0)  # some channel differs by 32 or more; the padding byte is masked
+_ACROSS, _DOWN = np.uint8(1), np.uint8(2)  # a pixel differs from its right neighbour, from the one below
+_STRAIGHT = 24  # pixels: a longer level edge belongs to a border or a rule, not to a letter
+_LETTER_GAP = 4  # pixels between letters, and between words of small fonts
+_TALLEST_TEXT = 64
+_LEAST_JOINED = 12  # pixels: lower components cannot hold a field
+_NEIGHBOUR_GAP = 3  # a small ring or box nearer than this to a glyph is a glyph itself
+
+
+@dataclass(frozen=True)
+class TextBlock:
+    """One line of text (or an icon, which only reading can tell)."""
+
+    box: Box
+    ink: Colour
+    paper: Colour
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A closed outline or a solid figure. `kind`: "box", "ring" (an ellipse) or "figure"."""
+
+    box: Box
+    kind: str
+    fill: Colour  # the commonest inside
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that was found on one screen, each tuple in order of top edge, then left."""
+
+    width: int
+    height: int
+    texts: tuple[TextBlock, ...]
+    shapes: tuple[Shape, ...]
+
+
+class BlockFinder:
+    """Finds the layout of frames. Keeps what it computed for unchanged content; holds no history otherwise."""
+
+    def __init__(self) -> None:
+        self._hashes: NDArray[np.uint8] | None = None
+        self._edges: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
+        self._layout: Layout | None = None
+        self._lines: ContentCache[tuple[TextBlock, ...]] = ContentCache(4096)
+
+    def find(self, frame: Frame) -> Layout:
+        """Returns the layout of `frame`; a frame of unchanged content costs the comparison of its tile hashes."""
+        changed = self._changed_tiles(frame)
+        if changed is None:
+            self._edges = find_edges(frame.pixels)
+        elif len(changed) == 0 and self._layout is not None:
+            return self._layout
+        else:
+            for row, column in changed:
+                _update_edges(self._edges, frame.pixels, int(row) * TILE, int(column) * TILE)
+        self._hashes = frame.hashes.copy()
+        self._layout = self._read_layout(frame.pixels)
+        return self._layout
+
+    def _changed_tiles(self, frame: Frame) -> NDArray[np.int64] | None:
+        """Returns the (row, column) of tiles unlike the last ones; None when most are, or nothing is known."""
+        known = self._hashes
+        if known is None or known.shape != frame.hashes.shape or self._edges.shape != frame.pixels.shape[:2]:
+            return None
+        changed = np.argwhere((known != frame.hashes).any(axis=2))
+        return None if 2 * len(changed) > frame.hashes.shape[0] * frame.hashes.shape[1] else changed
+
+    def _read_layout(self, pixels: Pixels) -> Layout:
+        height, width = self._edges.shape
+        edges = self._edges != 0
+        runs = find_runs(edges)
+        labels = label(runs, width)
+        boxes = bounds(runs, labels)
+        kinds = [_kind(self._edges, row) for row in boxes.tolist()]
+        _demote_glyphs(boxes, kinds)
+        is_text = np.array([kind not in ("box", "ring", "line") for kind in kinds], dtype=np.bool_)
+        glyphs = paint(runs, is_text[labels], (height, width)) if len(labels) else edges
+        shapes: list[Shape] = []
+        for number, (row, kind) in enumerate(zip(boxes.tolist(), kinds, strict=True)):
+            parts: list[Shape] = []
+            if kind in ("text", "figure", "box") and row[2] >= _STRAIGHT and row[3] >= _LEAST_JOINED:
+                own = crop_component(runs, labels == number, row)
+                parts = _part_joined(own, glyphs, pixels, row)
+            if kind == "box" and len(parts) < 2:
+                parts = [Shape(Box(*row[:4]), kind, _fill(pixels, row))]
+            elif kind in ("ring", "figure"):
+                parts.append(Shape(Box(*row[:4]), kind, _fill(pixels, row)))
+            shapes.extend(parts)
+        glyphs &= ~_straight_lines(self._edges)
+        texts = self._find_lines(pixels, glyphs)
+        return Layout(
+            width,
+            height,
+            tuple(sorted(texts, key=lambda text: (text.box.y, text.box.x))),
+            tuple(sorted(shapes, key=lambda shape: (shape.box.y, shape.box.x))),
+        )
+
+    def _find_lines(self, pixels: Pixels, glyphs: Mask) -> list[TextBlock]:
+        width = glyphs.shape[1]
+        runs = find_runs(glyphs, bridge=_LETTER_GAP)
+        blobs = bounds(runs, label(runs, width))
+        blobs = blobs[(blobs[:, 3] >= 4) | (blobs[:, 2] >= 4)]
+        lines: list[TextBlock] = []
+        for x, y, w, h, _ in _join_words(blobs):
+            x, y = max(0, int(x) - 1), max(0, int(y) - 1)
+            crop = pixels[y : y + int(h) + 2, x : x + int(w) + 2]
+            found = self._lines.get_or(crop[..., :3], lambda crop=crop: _split_lines(crop))  # type: ignore[misc]
+            lines.extend(
+                TextBlock(Box(x + line.box.x, y + line.box.y, line.box.w, line.box.h), line.ink, line.paper)
+                for line in found
+            )
+        return lines
+
+
+def find_edges(pixels: Pixels) -> NDArray[np.uint8]:
+    """Returns (h, w) uint8 for pixels (h, w, 4): bit 0 where the right neighbour differs by 32 in some channel, bit 1
+    where the lower one does."""
+    height, width = pixels.shape[:2]
+    edges = np.zeros((height, width), dtype=np.uint8)
+    if width > 1:
+        edges[:, :-1] = _differs(pixels[:, 1:], pixels[:, :-1])
+    if height > 1:
+        edges[:-1] |= _differs(pixels[1:], pixels[:-1]) * _DOWN
+    return edges
+
+
+def _differs(first: Pixels, second: Pixels) -> Mask:
+    difference = np.maximum(first, second)
+    difference -= np.minimum(first, second)
+    packed = np.ascontiguousarray(difference).view(np.uint32)[..., 0]
+    return np.asarray((packed & _EDGE_BITS) != 0)
+
+
+def _update_edges(edges: NDArray[np.uint8], pixels: Pixels, top: int, left: int) -> None:
+    """Computes the edges of one tile anew, and of the row above and the column left of it, which look into it."""
+    top, left, bottom, right = max(0, top - 1), max(0, left - 1), top + TILE, left + TILE
+    part = find_edges(pixels[top : bottom + 1, left : right + 1])
+    target = edges[top:bottom, left:right]
+    target[...] = part[: target.shape[0], : target.shape[1]]
+
+
+def _straight_lines(edges: NDArray[np.uint8]) -> Mask:
+    """Returns the pixels of long level and upright edges: borders and rules that text may touch."""
+    level = find_runs(edges == _DOWN)
+    upright = find_runs(np.ascontiguousarray(edges.T == _ACROSS))
+    lines = paint(level, level.end - level.start >= _STRAIGHT, edges.shape)
+    lines |= paint(upright, upright.end - upright.start >= _STRAIGHT, edges.shape[::-1]).T
+    return lines
+
+
+def crop_component(runs: Runs, mine: Mask, row: list[int]) -> Mask:
+    """Returns (h, w) bool: one component's own pixels in its bounding box `row` (x, y, w, h, …)."""
+    x, y, w, h = row[:4]
+    own = Runs(runs.row[mine] - y, runs.start[mine] - x, runs.end[mine] - x)
+    return paint(own, np.ones(len(own.row), dtype=np.bool_), (h, w))
+
+
+def _part_joined(own: Mask, glyphs: Mask, pixels: Pixels, row: list[int]) -> list[Shape]:
+    """Finds the boxes of a component whose borders touch each other, and wipes those borders from `glyphs`."""
+    x, y = row[:2]
+    shapes = []
+    for hole in enclosed_boxes(own):
+        left, top = x + hole.x - 2, y + hole.y - 2
+        box = Box(left, top, hole.w + 4, hole.h + 4)
+        inside = glyphs[top + 2 : top + 2 + hole.h, left + 2 : left + 2 + hole.w].copy()
+        glyphs[max(0, top) : box.bottom, max(0, left) : box.right] = False
+        glyphs[top + 2 : top + 2 + hole.h, left + 2 : left + 2 + hole.w] = inside
+        box = Box(left + 1, top + 1, hole.w + 2, hole.h + 2)
+        shapes.append(Shape(box, "box", _fill(pixels, list(box))))
+    return shapes
+
+
+def _kind(edges: NDArray[np.uint8], row: list[int]) -> str:
+    x, y, w, h = row[:4]
+    if (w >= _STRAIGHT and h <= 4) or (h >= _STRAIGHT and w <= 4):
+        return "line"
+    if w >= 9 and h >= 9:
+        part = edges[y : y + h, x : x + w]
+        kind = outline_kind((part & _ACROSS) != 0, (part & _DOWN) != 0)
+        if kind:
+            return kind
+    if h > _TALLEST_TEXT or (w > 4 * _TALLEST_TEXT and h > _TALLEST_TEXT // 2):
+        return "figure"
+    return "text"
+
+
+def _demote_glyphs(boxes: NDArray[np.int64], kinds: list[str]) -> None:
+    """Turns small rings and boxes that stand among letters (an O, a 0, a D) back into text."""
+    letters = boxes[[kind == "text" for kind in kinds]]
+    round_ones = boxes[[kind in ("text", "ring") for kind in kinds]]
+    for index, kind in enumerate(kinds):
+        x, y, w, h = (int(value) for value in boxes[index][:4])
+        text = round_ones if kind == "ring" else letters  # boxes may stand in a row, rings that touch are a word
+        if kind not in ("box", "ring") or h > 40 or w > 40 or not len(text):
+            continue
+        beside = np.maximum(text[:, 0], x) - np.minimum(text[:, 0] + text[:, 2], x + w)
+        shared = np.minimum(text[:, 1] + text[:, 3], y + h) - np.maximum(text[:, 1], y)
+        near = (beside >= 0) & (beside <= _NEIGHBOUR_GAP) & (2 * shared >= h) & (text[:, 3] * 2 >= h)
+        if near.any():
+            kinds[index] = "text"
+
+
+def _fill(pixels: Pixels, row: list[int]) -> Colour:
+    """Returns the commonest colour on a grid of samples inside a box: its ground, whatever is written on it."""
+    x, y, w, h = row[:4]
+    inside = pixels[y + h // 8 : y + h - h // 8 : max(1, h // 12), x + w // 8 : x + w - w // 8 : max(1, w // 12), :3]
+    colours, counts = np.unique(inside.reshape(-1, 3), axis=0, return_counts=True)
+    if not len(colours):
+        return 0, 0, 0
+    blue, green, red = colours[int(np.argmax(counts))].tolist()
+    return blue, green, red
+
+
+def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Joins blobs (k, 5) of one line whose gap is a space of their own size (larger fonts have wider spaces)."""
+    if len(blobs) < 2:
+        return blobs
+    order = np.argsort(blobs[:, 0], kind="stable")
+    blobs = blobs[order].copy()
+    alive = np.ones(len(blobs), dtype=np.bool_)
+    for index in range(len(blobs)):
+        while True:
+            x, y, w, h = (int(value) for value in blobs[index][:4])
+            if h < 12 or not alive[index]:
+                break
+            gap = blobs[:, 0] - (x + w)
+            shared = np.minimum(blobs[:, 1] + blobs[:, 3], y + h) - np.maximum(blobs[:, 1], y)
+            lower, taller = np.minimum(blobs[:, 3], h), np.maximum(blobs[:, 3], h)
+            joins = alive & (gap >= 0) & (1.8 * gap <= taller) & (10 * shared >= 7 * lower) & (2 * lower >= taller)
+            joins[index] = False
+            other = int(np.argmax(joins))
+            if not joins[other]:
+                break
+            right = max(x + w, int(blobs[other, 0] + blobs[other, 2]))
+            bottom = max(y + h, int(blobs[other, 1] + blobs[other, 3]))
+            top = min(y, int(blobs[other, 1]))
+            blobs[index, :4] = (x, top, right - x, bottom - top)
+            alive[other] = False
+    return blobs[alive]
+
+
+def _split_lines(crop: Pixels) -> tuple[TextBlock, ...]:
+    """Cuts a blob (h, w, 4) into its text lines: rows without ink part them. Boxes are relative to the crop."""
+    packed = np.ascontiguousarray(crop).view(np.uint32)[..., 0] & np.uint32(0x00FFFFFF)
+    colours, counts = np.unique(packed, return_counts=True)
+    paper = colours[int(np.argmax(counts))]
+    paper_bgr = np.array([paper & 255, paper >> 8 & 255, paper >> 16 & 255], dtype=np.int16)
+    contrast = np.abs(crop[..., :3].astype(np.int16) - paper_bgr).max(axis=2)
+    ink = contrast >= 40
+    lines: list[TextBlock] = []
+    for top, bottom in _bands(ink.any(axis=1)):
+        band = ink[top:bottom]
+        gap = max(8, bottom - top)
+        for left, right in _spans(band.any(axis=0), gap):
+            part = contrast[top:bottom, left:right]
+            rows = np.flatnonzero(ink[top:bottom, left:right].any(axis=1))
+            y0, y1 = top + int(rows[0]), top + int(rows[-1]) + 1
+            if y1 - y0 < 2 and right - left < 2:
+                continue
+            at = np.unravel_index(int(np.argmax(part)), part.shape)
+            colour = crop[top + int(at[0]), left + int(at[1])]
+            lines.append(
+                TextBlock(
+                    Box(left, y0, right - left, y1 - y0),
+                    (int(colour[0]), int(colour[1]), int(colour[2])),
+                    (int(paper_bgr[0]), int(paper_bgr[1]), int(paper_bgr[2])),
+                )
+            )
+    return tuple(lines)
+
+
+def _spans(filled: NDArray[np.bool_], gap: int) -> list[tuple[int, int]]:
+    """Returns the [start, end) stretches of a bool vector, joined over fewer than `gap` empty places."""
+    runs = find_runs(filled[None, :], bridge=gap - 1)
+    return [(int(start), int(end)) for start, end in zip(runs.start, runs.end, strict=True)]
+
+
+def _bands(rows: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Returns the [top, bottom) of lines. Up to 3 rows are a dot, an accent or an underline of a neighbour."""
+    bands = _spans(rows, 1)
+    joined: list[tuple[int, int]] = []
+    for top, bottom in bands:
+        if joined:
+            above = joined[-1]
+            thin = bottom - top <= 3 or above[1] - above[0] <= 3
+            if thin and top - above[1] <= 3:
+                joined[-1] = (above[0], bottom)
+                continue
+        joined.append((top, bottom))
+    return joined

@@ -1,0 +1,78 @@
+"""Boxes on a screen: integer pixels, x to the right, y down, right and bottom edges exclusive."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    x: int
+    y: int
+    w: int
+    h: int
+
+    @property
+    def right(self) -> int:
+        return self.x + self.w
+
+    @property
+    def bottom(self) -> int:
+        return self.y + self.h
+
+    @property
+    def area(self) -> int:
+        return self.w * self.h
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        return self.x + self.w // 2, self.y + self.h // 2
+
+    def contains(self, other: Box, slack: int = 0) -> bool:
+        return (
+            self.x <= other.x + slack
+            and self.y <= other.y + slack
+            and self.right >= other.right - slack
+            and self.bottom >= other.bottom - slack
+        )
+
+    def holds(self, x: int, y: int) -> bool:
+        return self.x <= x < self.right and self.y <= y < self.bottom
+
+    def meets(self, other: Box) -> bool:
+        """Whether the two share at least one pixel."""
+        return self.x < other.right and other.x < self.right and self.y < other.bottom and other.y < self.bottom
+
+    def union(self, other: Box) -> Box:
+        x, y = min(self.x, other.x), min(self.y, other.y)
+        return Box(x, y, max(self.right, other.right) - x, max(self.bottom, other.bottom) - y)
+
+    def gap(self, other: Box) -> tuple[int, int]:
+        """Returns the free pixels between the two, across and down; negative where they overlap."""
+        return (
+            max(self.x, other.x) - min(self.right, other.right),
+            max(self.y, other.y) - min(self.bottom, other.bottom),
+        )
+
+    def grown(self, by: int, width: int, height: int) -> Box:
+        """Returns the box widened by `by` pixels on each side, cut at a screen of (width, height)."""
+        x, y = max(0, self.x - by), max(0, self.y - by)
+        return Box(x, y, min(width, self.right + by) - x, min(height, self.bottom + by) - y)
+
+
+def same_line(first: Box, second: Box) -> bool:
+    """Whether two boxes stand side by side: they share at least half of the lower one's height."""
+    return 2 * (min(first.bottom, second.bottom) - max(first.y, second.y)) >= min(first.h, second.h)
+
+
+def reading_order(boxes: list[Box]) -> list[int]:
+    """Returns the indices of `boxes` line by line, top to bottom, and left to right within a line."""
+    by_top = sorted(range(len(boxes)), key=lambda index: (boxes[index].y, boxes[index].x))
+    lines: list[list[int]] = []
+    for index in by_top:
+        for line in reversed(lines[-4:]):
+            if same_line(boxes[line[0]], boxes[index]):
+                line.append(index)
+                break
+        else:
+            lines.append([index])
+    return [index for line in lines for index in sorted(line, key=lambda index: boxes[index].x)]

@@ -1,0 +1,145 @@
+"""Blocks from pixels: text and shapes are found in both contrasts, and the incremental path equals the whole one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.agent.blocks import BlockFinder
+from runtime.agent.components import bounds, find_runs, label, paint
+from runtime.agent.geometry import Box, reading_order
+from tests.agent.screens import Canvas, frame_of
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(BLACK, WHITE), (WHITE, (20, 20, 30)), (WHITE, (0, 122, 255))])
+@pytest.mark.parametrize("size_px", [9, 11, 13, 16, 24, 32])
+def test_a_line_of_text_is_one_block_whatever_its_size_and_contrast(
+    ink: tuple[int, int, int], paper: tuple[int, int, int], size_px: int
+) -> None:
+    canvas = Canvas(480, 120, paper)
+    x, y, w, h = canvas.text(30, 40, "Enter the password", size_px, ink)
+    texts = BlockFinder().find(canvas.frame()).texts
+    assert len(texts) == 1
+    found = texts[0].box
+    assert abs(found.x - x) <= max(2, size_px // 8)  # Pillow counts the first letter's bearing
+    assert abs(found.right - (x + w)) <= 2
+    assert abs(found.y - y) <= 3
+    assert abs(found.bottom - (y + h)) <= 3
+
+
+def test_lines_of_a_tight_paragraph_stay_apart() -> None:
+    canvas = Canvas()
+    for row, line in enumerate(["ipsum gypsy query", "lofty bulky light", "jumpy paper glyph"]):
+        canvas.text(20, 20 + 12 * row, line, 10)
+    boxes = [text.box for text in BlockFinder().find(canvas.frame()).texts]
+    assert len(boxes) == 3
+    assert [round((box.y - boxes[0].y) / 12) for box in boxes] == [0, 1, 2]
+
+
+def test_outlines_are_told_apart_and_their_labels_are_found() -> None:
+    canvas = Canvas()
+    canvas.box(20, 20, 120, 22)
+    canvas.box(20, 60, 13, 13)
+    canvas.ring(20, 90, 13)
+    canvas.box(20, 120, 80, 28, fill=(220, 220, 220))
+    canvas.text(38, 126, "Submit")
+    layout = BlockFinder().find(canvas.frame())
+    kinds = [(shape.kind, shape.box.w > 15) for shape in layout.shapes]
+    assert kinds == [("box", True), ("box", False), ("ring", False), ("box", True)]
+    assert layout.shapes[3].fill == (220, 220, 220)
+    assert len(layout.texts) == 1
+
+
+def test_fields_that_share_a_border_are_separate_boxes() -> None:
+    canvas = Canvas()
+    canvas.box(20, 20, 121, 22)
+    canvas.box(20, 41, 80, 22)
+    canvas.box(20, 62, 121, 22)
+    boxes = [shape.box for shape in BlockFinder().find(canvas.frame()).shapes if shape.kind == "box"]
+    assert len(boxes) == 3
+    assert [box.w > 100 for box in boxes] == [True, False, True]
+
+
+def test_round_letters_are_text() -> None:
+    canvas = Canvas()
+    canvas.text(20, 20, "OO0QDO", 24)
+    layout = BlockFinder().find(canvas.frame())
+    assert layout.shapes == ()
+    assert len(layout.texts) == 1
+
+
+def test_the_padding_byte_means_nothing() -> None:
+    canvas = Canvas()
+    canvas.text(20, 20, "padding")
+    frame = canvas.frame()
+    noisy = frame.pixels.copy()
+    noisy[..., 3] = np.random.default_rng(1).integers(0, 256, noisy.shape[:2])
+    assert BlockFinder().find(frame_of(noisy)) == BlockFinder().find(frame)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 280), st.integers(0, 220), st.integers(5, 90), st.integers(5, 60), st.booleans()),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_finder_that_saw_other_screens_finds_the_same(edits: list[tuple[int, int, int, int, bool]]) -> None:
+    canvas = Canvas()
+    canvas.text(30, 30, "some text that stays")
+    canvas.box(25, 60, 200, 80)
+    warm = BlockFinder()
+    warm.find(canvas.frame())
+    for x, y, w, h, is_text in edits:
+        if is_text:
+            canvas.text(x, y, "edit", 9 + w % 20)
+        else:
+            canvas.box(x, y, w, h, fill=(w, h, 200))
+        frame = canvas.frame()
+        assert warm.find(frame) == BlockFinder().find(frame)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), density=st.floats(0.05, 0.9), diagonal=st.booleans())
+def test_components_equal_a_flood_fill(seed: int, density: float, diagonal: bool) -> None:
+    mask = np.random.default_rng(seed).random((13, 17)) < density
+    runs = find_runs(mask)
+    labels = label(runs, 17, diagonal)
+    got = {}
+    for number in range(int(labels.max()) + 1 if len(labels) else 0):
+        pixels = np.argwhere(paint(runs, labels == number, mask.shape))
+        got[tuple(map(int, pixels[0]))] = len(pixels)
+        x, y, w, h, count = bounds(runs, labels)[number].tolist()
+        assert (x, y) == (pixels[:, 1].min(), pixels[:, 0].min())
+        assert (x + w, y + h) == (pixels[:, 1].max() + 1, pixels[:, 0].max() + 1)
+        assert count == len(pixels)
+    assert got == _flood(mask, diagonal)
+
+
+def _flood(mask: np.ndarray, diagonal: bool) -> dict[tuple[int, int], int]:
+    steps = [(-1, 0), (1, 0), (0, -1), (0, 1)] + ([(-1, -1), (-1, 1), (1, -1), (1, 1)] if diagonal else [])
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    sizes = {}
+    while left:
+        first = min(left)
+        left.discard(first)
+        queue, count = [first], 0
+        while queue:
+            y, x = queue.pop()
+            count += 1
+            for dy, dx in steps:
+                if (y + dy, x + dx) in left:
+                    left.discard((y + dy, x + dx))
+                    queue.append((y + dy, x + dx))
+        sizes[first] = count
+    return sizes
+
+
+def test_reading_order_goes_line_by_line() -> None:
+    boxes = [Box(100, 12, 30, 10), Box(10, 50, 30, 10), Box(10, 10, 30, 12), Box(60, 48, 20, 14)]
+    assert reading_order(boxes) == [2, 0, 1, 3]
