@@ -1,61 +1,83 @@
-"""`idlehands submit`: a job from a file or from flags."""
+"""`idlehands submit`: jobs from a file or from flags."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import click
 
 from runtime.cli.follow import follow_jobs
-from runtime.cli.options import config_options, json_option, print_json, settings_of
+from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.daemon.client import Client
 from runtime.daemon.control import Submitted
-from runtime.jobs.spec import load_spec, spec_from_flags
+from runtime.jobs.spec import load_jobs, parse_jobs, spec_fields
+
+# Flag -> dotted field of the job (runtime/jobs/spec.py has the types and ranges).
+FLAGS = {
+    "desktop": "desktop",
+    "instruction": "instruction",
+    "agent": "agent",
+    "model": "model",
+    "priority": "priority",
+    "deadline_s": "deadline_s",
+    "max_actions": "limits.max_actions",
+    "max_s": "limits.max_s",
+    "idempotency_key": "idempotency_key",
+}
 
 
 @click.command()
 @click.argument("job_file", required=False, type=click.Path())
 @click.option("--desktop", help="The desktop to work on: tls://host:port or unix:/path")
 @click.option("--instruction", help='What to do there: \'Click on the "OK" button.\'')
-@click.option("--agent", help="Which agent works: text_reader, block_clicker …")
+@click.option("--agent", help="Which agent works, by kind.")
 @click.option("--model", help="A model bundle by name, or name@version.")
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--deadline-s", type=float, help="Not worth doing after so many seconds.")
 @click.option("--max-actions", type=int, help="The job fails after so many actions.")
 @click.option("--max-s", type=float, help="The job fails after so many seconds of work.")
 @click.option("--idempotency-key", help="Submitting the same key again returns the same job.")
-@click.option("--follow", is_flag=True, help="Stream its progress; exit code 1 if it does not end done.")
+@click.option("--fields", "show_fields", is_flag=True, help="List every field of a job file and end.")
+@click.option("--follow", is_flag=True, help="Stream the progress; exit code 1 if a job does not end done.")
 @config_options
 @json_option
 def submit(
-    job_file: str | None, follow: bool, config_path: str | None, settings: tuple[str, ...], as_json: bool, **flags: object
+    job_file: str | None,
+    show_fields: bool,
+    follow: bool,
+    config_path: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **flags: Any,
 ) -> None:
-    """Submit JOB_FILE (TOML), or a job described by flags; flags go before the file.
+    """Submit the jobs of JOB_FILE (TOML), or one described by flags; flags go before the file.
 
     \b
     desktop = "tls://127.0.0.1:7461"
-    instruction = "Click on the \\"OK\\" button."
+    instruction = "Click on the \\"OK\\" button."     # or: tasks = ["…", "…"]
     agent = "text_reader"
-    priority = 0
     [limits]
     max_actions = 50
-    max_s = 60
     """
+    if show_fields:
+        print_table("fields of a job", ("field", "may be", "is"), spec_fields())
+        return
     config = settings_of(config_path, settings)
-    given = {name: value for name, value in flags.items() if value is not None}
-    spec = load_spec(job_file, given) if job_file else spec_from_flags(given)
+    given = {FLAGS[name]: value for name, value in flags.items() if value is not None}
+    specs = load_jobs(job_file, given) if job_file else parse_jobs({}, where="flags", overrides=given)
 
-    async def send() -> Submitted:
+    async def send() -> list[Submitted]:
         async with await Client.connect(config.daemon.control_path) as client:
-            return await client.submit(spec)
+            return [await client.submit(spec) for spec in specs]
 
     submitted = asyncio.run(send())
-    if not follow:
-        if as_json:
-            print_json({"job": submitted.job, "new": submitted.new})
-        else:
-            print(submitted.job if submitted.new else f"{submitted.job} (submitted before under this key)")
+    if follow:
+        ended = [asyncio.run(follow_jobs(config.daemon.control_path, one.job, as_json)) for one in submitted]
+        sys.exit(0 if all(last is not None and last.kind == "done" for last in ended) else 1)
+    if as_json:
+        print_json([{"job": one.job, "new": one.new} for one in submitted])
         return
-    last = asyncio.run(follow_jobs(config.daemon.control_path, submitted.job, as_json))
-    sys.exit(0 if last is not None and last.kind == "done" else 1)
+    for one in submitted:
+        print(one.job if one.new else f"{one.job} (submitted before under this key)")

@@ -29,8 +29,8 @@ from runtime.daemon.control import (
     Submitted,
 )
 from runtime.errors import RuntimeFault
+from runtime.jobs.life import Job, JobState
 from runtime.jobs.spec import JobSpec
-from runtime.jobs.store import Job
 
 if TYPE_CHECKING:
     from runtime.daemon.serve import Daemon
@@ -99,39 +99,36 @@ class ControlServer:
                 await self._stream(channel, request.job)
                 continue
             try:
-                answer = self._answer(request)
+                answer = await self._answer(request)
             except IdlehandsError as error:
                 answer = Refused(error.message, error.advice)
             channel.send(answer)
             await channel.drain()
 
-    def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Submit | ListJobs | CancelJob | GetStatus) -> Answer:
         daemon = self._daemon
         if isinstance(request, Submit):
-            try:
-                spec = msgspec.msgpack.decode(request.spec, type=JobSpec)
-            except msgspec.DecodeError as error:
-                return Refused(f"not a job: {error}", "submit with a client of this version")
-            submitted = daemon.jobs.submit(spec)
-            daemon.events.publish("submitted", submitted.job)
-            daemon.wake()
-            return Submitted(submitted.job, submitted.new)
+            job, new = await daemon.jobs.submit(JobSpec.decode(request.spec))
+            if new:
+                daemon.events.publish("submitted", job)
+                daemon.dispatcher.wake()
+            return Submitted(job, new)
         if isinstance(request, ListJobs):
-            return Jobs(tuple(view(job) for job in daemon.jobs.list(request.states, request.limit)))
+            states = [state for state in JobState if state.value in request.states]
+            found = await daemon.jobs.list_jobs(states, request.limit)
+            return Jobs(tuple(view(job) for job in found))
         if isinstance(request, CancelJob):
-            return view(daemon.cancel(request.job, request.reason))
-        if isinstance(request, GetStatus):
-            return daemon.status()
-        raise AssertionError(f"unhandled request {request!r}")
+            return view(await daemon.cancel(request.job, request.reason))
+        return await daemon.status()
 
     async def _stream(self, channel: Channel[Request], job: str) -> None:
         """Sends events until the job is over, or until this follower goes away or falls behind."""
         queue = self._daemon.events.follow(job)
         gone = asyncio.ensure_future(channel.receive())  # a follower says nothing: anything from it ends the stream
         try:
-            if job and self._daemon.jobs.get(job).is_over:
-                done = self._daemon.jobs.get(job)
-                channel.send(Event(done.updated_ns, job, done.state, msgspec.json.encode({"answer": done.answer}), True))
+            if job and (done := await self._daemon.jobs.get(job)).state.is_over:
+                detail = msgspec.json.encode({"answer": done.answer, "reason": done.reason})
+                channel.send(Event(done.updated_ns, job, done.state.value, detail, True))
                 return
             while True:
                 following = asyncio.ensure_future(queue.get())
@@ -157,8 +154,8 @@ class ControlServer:
 
 def view(job: Job) -> JobView:
     return JobView(
-        job=job.id,
-        state=job.state,
+        job=job.job,
+        state=job.state.value,
         instruction=job.spec.instruction,
         desktop=job.spec.desktop,
         agent=job.spec.agent,

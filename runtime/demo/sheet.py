@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 COLUMNS = 8
 MARGIN, CAPTION = 6, 26
@@ -18,12 +20,12 @@ GOOD, BAD, MARK = (24, 140, 60), (190, 40, 40), (220, 30, 120)
 
 @dataclass
 class Shot:
-    """`pixels` is BGRX uint8 (h, w, 4); `marks` are the actions' (x, y, text) in its pixels."""
+    """`picture` is a PNG of the screen; `marks` are the actions' (x, y, text) in its pixels."""
 
     title: str
     caption: str
     success: bool
-    pixels: NDArray[np.uint8]
+    picture: bytes
     marks: Sequence[tuple[int, int, str]]
 
 
@@ -33,8 +35,9 @@ def draw_sheet(shots: Sequence[Shot], path: Path) -> None:
 
     if not shots:
         return
-    width = max(shot.pixels.shape[1] for shot in shots) + MARGIN
-    height = max(shot.pixels.shape[0] for shot in shots) + CAPTION + MARGIN
+    pictures = [_crop(Image.open(io.BytesIO(shot.picture)).convert("RGB")) for shot in shots]
+    width = max(picture.width for picture in pictures) + MARGIN
+    height = max(picture.height for picture in pictures) + CAPTION + MARGIN
     columns = min(COLUMNS, len(shots))
     rows = -(-len(shots) // columns)
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), (236, 236, 236))
@@ -44,12 +47,21 @@ def draw_sheet(shots: Sequence[Shot], path: Path) -> None:
         left, top = MARGIN + index % columns * width, MARGIN + index // columns * height
         draw.text((left, top), shot.title[:30], fill=GOOD if shot.success else BAD, font=font)
         draw.text((left, top + 12), shot.caption[:32], fill=(90, 90, 90), font=font)
-        sheet.paste(Image.fromarray(shot.pixels[:, :, 2::-1]), (left, top + CAPTION))
+        sheet.paste(pictures[index], (left, top + CAPTION))
         for number, (x, y, _) in enumerate(shot.marks, 1):
             _draw_mark(draw, left + x, top + CAPTION + y, number, font)
     sheet.save(path)
 
 
-def _draw_mark(draw: object, x: int, y: int, number: int, font: object) -> None:
-    draw.ellipse((x - 4, y - 4, x + 4, y + 4), outline=MARK, width=2)  # type: ignore[attr-defined]
-    draw.text((x + 5, y - 10), str(number), fill=MARK, font=font)  # type: ignore[attr-defined]
+def _crop(picture: Image) -> Image:
+    """Cuts off the part of the window that the page leaves empty (one colour down to the right and bottom edge)."""
+    from PIL import Image, ImageChops
+
+    corner = picture.getpixel((picture.width - 1, picture.height - 1))
+    drawn = ImageChops.difference(picture, Image.new("RGB", picture.size, corner)).getbbox()
+    return picture if drawn is None else picture.crop((0, 0, drawn[2], drawn[3]))
+
+
+def _draw_mark(draw: ImageDraw, x: int, y: int, number: int, font: ImageFont | FreeTypeFont) -> None:
+    draw.ellipse((x - 4, y - 4, x + 4, y + 4), outline=MARK, width=2)
+    draw.text((x + 5, y - 10), str(number), fill=MARK, font=font)

@@ -10,6 +10,7 @@ MiniWoB++: Liu et al., "Reinforcement learning on web interfaces using workflow-
 from __future__ import annotations
 
 import asyncio
+import base64
 import csv
 import importlib.util
 import json
@@ -154,6 +155,10 @@ class MiniwobDriver:
         if self._finish is None:
             raise RuntimeError("finished() before start()")
         return await self._finish
+
+    async def picture(self) -> bytes:
+        """Returns what the page's window shows, as PNG."""
+        return base64.b64decode((await self._browser.command("Page.captureScreenshot", format="png"))["data"])
 
     async def blank(self) -> None:
         """Leaves the page, so that a late action of an agent meets nothing."""

@@ -1,0 +1,213 @@
+"""The demo's stage: every process of the product, started as a person would start it in four terminals.
+
+    Xvfb ◄── Chromium (pages)          the desktop that is worked on
+      ▲ ◄── recorder                   an independent witness of every input event
+      └──── idlehands desktop          the connector, TLS
+                 ▲
+    idlehands bridge ─► gate ─► idlehands serve ─► worker
+
+Logs go to one file a process in the demo's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kernels.gate.word import GateReader, GateWordError, boottime_ns
+from runtime.config.config import Config
+from runtime.daemon.client import Client, DaemonAbsent
+from runtime.errors import RuntimeFault
+from runtime.evaluation.xserver import XServer
+from runtime.transport.identity import Identity
+
+COMMAND = (sys.executable, "-m", "runtime.cli.main")
+START_S = 20.0
+STOP_S = 5.0
+
+
+class StageFailed(RuntimeFault):
+    """A process of the demo ended, or did not come up in time."""
+
+    next_step = "read its log in the demo's folder, and run 'idlehands doctor'"
+
+
+class Actor:
+    """One process of the stage. Lines of JSON on its stdout go to `hears`, stderr to a log file."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self._log_path = folder / f"{name}.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(
+        self, *arguments: str, env: dict[str, str] | None = None, hears: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        with self._log_path.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if hears else log,
+                stderr=log,
+                env={**os.environ, **(env or {})},
+            )
+        if hears is not None:
+            self._reader = asyncio.create_task(self._read(hears))
+
+    async def _read(self, hears: Callable[[dict[str, Any]], None]) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            with contextlib.suppress(json.JSONDecodeError):
+                hears(json.loads(line))
+
+    def failure(self) -> StageFailed:
+        text = self._log_path.read_text(errors="replace").strip().splitlines()
+        code = self._process.returncode if self._process is not None else None
+        ended = "did not come up in time" if code is None else f"ended with code {code}"
+        return StageFailed(f"{self.name} {ended}: {text[-1] if text else 'it said nothing'} ({self._log_path})")
+
+    async def until(self, is_ready: Callable[[], bool]) -> None:
+        """Waits for `is_ready`. Raises StageFailed when the process ends first, or after 20 s."""
+        give_up_s = time.monotonic() + START_S
+        while not is_ready():
+            if not self.is_running or time.monotonic() > give_up_s:
+                raise self.failure()
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_S)
+            except (TimeoutError, asyncio.TimeoutError):
+                self._process.kill()
+                await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+
+
+class Stage:
+    """Everything that the demo needs, up and connected, between `async with` and its end."""
+
+    def __init__(self, folder: Path, config: Config, width: int, height: int) -> None:
+        self.folder = folder
+        self.config = config
+        self.x = XServer(width, height)
+        self.desktop_url = ""
+        self.desktop_events: list[dict[str, Any]] = []
+        self.recorded: list[dict[str, Any]] = []
+        self._actors: list[Actor] = []
+
+    async def __aenter__(self) -> Stage:
+        self.x.__enter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for actor in reversed(self._actors):
+            await actor.stop()
+        self.x.__exit__(None, None, None)
+
+    def _actor(self, name: str) -> Actor:
+        actor = Actor(name, self.folder)
+        self._actors.append(actor)
+        return actor
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes every verb of the command line look at this stage."""
+        daemon = self.config.daemon
+        return (
+            "--set",
+            f"daemon.state_folder={daemon.state_folder}",
+            "--set",
+            f"daemon.runtime_folder={daemon.runtime_folder}",
+            "--set",
+            f"desktop.state_folder={self.config.desktop.state_folder}",
+        )
+
+    def pair(self) -> None:
+        """Gives both ends an identity and makes each trust the other's certificate, as a person would by pairing."""
+        car, desktop = self.config.daemon.identity_folder, self.config.desktop.state / "identity"
+        for folder, name in ((car, "car"), (desktop, "desktop")):
+            if not Identity.exists(folder):
+                Identity.create(folder, name=name)
+        Identity.trust(car, Identity.load(desktop).certificate_pem)
+        Identity.trust(desktop, Identity.load(car).certificate_pem)
+
+    async def start_recorder(self) -> None:
+        recorder = self._actor("recorder")
+        ready: list[bool] = []
+
+        def hears(event: dict[str, Any]) -> None:
+            if event.get("event") == "ready":
+                ready.append(True)
+            else:
+                self.recorded.append(event)
+
+        await recorder.start(
+            sys.executable, "-m", "runtime.evaluation.recorder", "--display", self.x.display, hears=hears
+        )
+        await recorder.until(lambda: bool(ready))
+
+    async def start_desktop(self) -> None:
+        desktop = self._actor("desktop")
+
+        def hears(event: dict[str, Any]) -> None:
+            if event.get("event") == "listening":
+                self.desktop_url = event["url"]
+            self.desktop_events.append(event)
+
+        await desktop.start(
+            *COMMAND, "desktop", "--json", "--listen", "tls://127.0.0.1:0", *self.flags,
+            env={"DISPLAY": self.x.display}, hears=hears,
+        )  # fmt: skip
+        await desktop.until(lambda: bool(self.desktop_url))
+
+    async def start_bridge(self, source: str, policy: Path, state_folder: Path) -> None:
+        bridge = self._actor("bridge")
+        daemon = self.config.daemon
+        began_ns = boottime_ns()
+        await bridge.start(
+            *COMMAND, "bridge", "--source", source, "--policy-file", str(policy),
+            "--runtime-dir", daemon.runtime_folder, "--state-dir", str(state_folder),
+        )  # fmt: skip
+
+        def has_written() -> bool:
+            try:
+                return GateReader(daemon.gate_word_path).read().lease_until_ns > began_ns
+            except GateWordError:
+                return False
+
+        await bridge.until(has_written)
+
+    async def start_daemon(self) -> None:
+        serve = self._actor("serve")
+        await serve.start(*COMMAND, "serve", *self.flags)
+        give_up_s = time.monotonic() + START_S
+        while True:
+            try:
+                async with await Client.connect(self.config.daemon.control_path) as client:
+                    await client.status()
+                return
+            except DaemonAbsent:
+                if not serve.is_running or time.monotonic() > give_up_s:
+                    raise serve.failure() from None
+                await asyncio.sleep(0.02)
