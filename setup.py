@@ -29,7 +29,7 @@ def build_id() -> str:
     digest = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*")):
-            is_generated = path.name == GENERATED or path.with_suffix(".pyx").exists() and path.suffix == ".c"
+            is_generated = path.name == GENERATED or (path.with_suffix(".pyx").exists() and path.suffix == ".c")
             if path.suffix in {".py", ".pyx", ".c", ".h", ".toml"} and not is_generated:
                 digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -38,13 +38,12 @@ def build_id() -> str:
 def stamp(target: Path) -> None:
     for package in PACKAGES:
         (target / package).mkdir(parents=True, exist_ok=True)
-        (target / package / GENERATED).write_text(
-            f'"""Written by setup.py: the three packages of one build carry the same id."""\n\nBUILD_ID = "{BUILD_ID}"\n'
-        )
+        says = '"""Written by setup.py: the three packages of one build carry the same id."""'
+        (target / package / GENERATED).write_text(f'{says}\n\nBUILD_ID = "{BUILD_ID}"\n')
 
 
 def own_c(extension_name: str) -> list[str]:
-    """Returns the C files of the hall `kernels.<hall>._<hall>`: its own and the common ones, without Cython's output."""
+    """Returns the C of the hall `kernels.<hall>._<hall>`: its own and the common ones, without Cython's output."""
     hall = ROOT.joinpath(*extension_name.split(".")[:-1])
     generated = hall / f"{extension_name.rpartition('.')[2]}.c"
     found = [path for path in sorted(hall.glob("*.c")) if path != generated] + sorted(ROOT.glob("kernels/common/*.c"))
@@ -100,6 +99,7 @@ BUILD_ID = build_id()
 setup(
     cmdclass={"build_ext": BuildHalls, "build_py": BuildStamped},
     ext_modules=cythonize(
-        halls(), compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "embedsignature": True}
+        halls(),
+        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "embedsignature": True},
     ),
 )

@@ -27,10 +27,14 @@ def catalogue() -> str:
     ]
     for package in ("kernels", "firmware_bridge", "runtime"):
         lines += [f"## {package}", "", "| error | cause | next step |", "|---|---|---|"]
-        found = sorted({cls for cls in _subclasses(IdlehandsError) if cls.__module__.split(".")[0] == package}, key=_name)
+        found = sorted(
+            {cls for cls in _subclasses(IdlehandsError) if cls.__module__.split(".")[0] == package}, key=_name
+        )
         for cls in found:
             cause = " ".join((inspect.getdoc(cls) or "").split())
-            lines.append(f"| `{cls.__name__}` ({cls.__module__}) | {cause} | {cls.next_step or 'said in the message'} |")
+            lines.append(
+                f"| `{cls.__name__}` ({cls.__module__}) | {cause} | {cls.next_step or 'said in the message'} |"
+            )
         lines.append("")
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 

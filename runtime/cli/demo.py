@@ -30,7 +30,9 @@ RESUME_TASK = "login-user"
 @click.option("--model", default="", help="Its model bundle, by name; default: the agent's own.")
 @click.option("--resume-task", default=RESUME_TASK, show_default=True, help="The page that the driver interrupts.")
 @click.option("--seed", default="demo", show_default=True, help="Prefix of the episodes' seeds.")
-@click.option("--out", default="out/demo", show_default=True, type=click.Path(path_type=Path), help="Report, pictures, logs.")
+@click.option(
+    "--out", default="out/demo", show_default=True, type=click.Path(path_type=Path), help="Report, pictures, logs."
+)
 @json_option
 def demo(
     tasks: str, episodes: int, agent: str, model: str, resume_task: str, seed: str, out: Path, as_json: bool
@@ -58,7 +60,9 @@ def print_report(report: dict[str, Any]) -> None:
     latency = report["action_ms"]
     parts = "  ".join(f"{name} {part['p50']}" for name, part in latency["split"].items())
     print(f"success         {_share(report['success_rate'])} of the episodes, {report['actions']} actions")
-    print(f"action          p50 {latency['p50']} ms, p90 {latency['p90']} ms, p99 {latency['p99']} ms   (p50 of {parts})")
+    print(
+        f"action          p50 {latency['p50']} ms, p90 {latency['p90']} ms, p99 {latency['p99']} ms   (p50 of {parts})"
+    )
     multiple = report["human_multiple"]
     print(f"speed           {f'{multiple:.1f} times a person' if multiple else 'no human time for these pages'}")
     stages = "  ".join(f"{stage} {value} ms" for stage, value in report["yield_ms"].items())

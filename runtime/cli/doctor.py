@@ -40,8 +40,6 @@ def _build(config: Config) -> Iterator[Finding]:
 def _machine(config: Config) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0))
     yield Finding("machine", "ok", f"{platform.machine()}, {cores} cores, Python {platform.python_version()}")
-    if sys.version_info < (3, 10):
-        yield Finding("python", "bad", platform.python_version(), "use Python 3.10 or later")
 
 
 def _packages(config: Config) -> Iterator[Finding]:
@@ -67,8 +65,10 @@ def _programs(config: Config) -> Iterator[Finding]:
         else:
             yield Finding(program, "note", f"not on PATH, needed for {purpose}", f"apt-get install {program.lower()}")
     display = os.environ.get("DISPLAY")
-    yield Finding("display", "ok", display) if display else Finding(
-        "display", "note", "DISPLAY is not set, needed by idlehands desktop", "set it, or start Xvfb :90"
+    yield (
+        Finding("display", "ok", display)
+        if display
+        else Finding("display", "note", "DISPLAY is not set, needed by idlehands desktop", "set it, or start Xvfb :90")
     )
 
 
@@ -91,7 +91,10 @@ def _folders(config: Config) -> Iterator[Finding]:
             yield Finding(f"{name} folder", "ok" if free_MiB > 64 else "bad", f"{folder}, {free_MiB} MiB free")
         else:
             yield Finding(
-                f"{name} folder", "bad", f"{folder} cannot be written", f"set daemon.{name}_folder, or make {there} writable"
+                f"{name} folder",
+                "bad",
+                f"{folder} cannot be written",
+                f"set daemon.{name}_folder, or make {there} writable",
             )
 
 
@@ -104,7 +107,9 @@ def _memory_lock(config: Config) -> Iterator[Finding]:
     elif not _has_swap():
         yield Finding("memory lock", "ok", "this machine has no swap")
     else:
-        yield Finding("memory lock", "note", f"{soft} bytes: workers may be swapped", "set LimitMEMLOCK=infinity for the unit")
+        yield Finding(
+            "memory lock", "note", f"{soft} bytes: workers may be swapped", "set LimitMEMLOCK=infinity for the unit"
+        )
 
 
 def _has_swap() -> bool:
@@ -125,7 +130,9 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 @click.command()
 @config_options
 @json_option
-@click.option("--settings", "show_settings", is_flag=True, help="Print every setting with unit, range and default, as TOML.")
+@click.option(
+    "--settings", "show_settings", is_flag=True, help="Print every setting with unit, range and default, as TOML."
+)
 @click.option("--errors", "show_errors", is_flag=True, help="Print the catalogue of errors, as Markdown.")
 def doctor(
     config_path: str | None, settings: tuple[str, ...], as_json: bool, show_settings: bool, show_errors: bool

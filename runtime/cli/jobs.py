@@ -16,7 +16,9 @@ from runtime.daemon.control import JobView
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--state", "states", multiple=True, help="Only these states (queued, claimed, done, failed, asked, cancelled).")
+@click.option(
+    "--state", "states", multiple=True, help="Only these states (queued, claimed, done, failed, asked, cancelled)."
+)
 @click.option("--limit", default=20, show_default=True, help="At most so many, newest first.")
 @click.option("--cancel", "cancel_reason", metavar="REASON", help="Cancel JOB, saying why.")
 @click.option("--follow", is_flag=True, help="Stream what happens to JOB (or to all jobs) until it is over.")
@@ -53,7 +55,15 @@ def jobs(
         return
     now_ns = boottime_ns()
     rows = [
-        (one.job, one.state, one.instruction[:48], one.agent, one.actions, _age(now_ns - one.updated_ns), one.reason[:60])
+        (
+            one.job,
+            one.state,
+            one.instruction[:48],
+            one.agent,
+            one.actions,
+            _age(now_ns - one.updated_ns),
+            one.reason[:60],
+        )
         for one in found
     ]
     print_table("jobs", ("job", "state", "instruction", "agent", "actions", "changed", "reason"), rows)

@@ -21,10 +21,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 def config_options(command: Command) -> Command:
     """Adds --config and --set; the verb gets `config_path` and `settings`, to hand to `settings_of`."""
     add_set = click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting that goes before the file: worker.threads=2"
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A setting that goes before the file: worker.threads=2",
     )
     add_path = click.option(
-        "--config", "config_path", metavar="FILE", help="Settings (TOML). Default: /etc/idlehands/idlehands.toml if there."
+        "--config",
+        "config_path",
+        metavar="FILE",
+        help="Settings (TOML). Default: /etc/idlehands/idlehands.toml if there.",
     )
     return add_path(add_set(command))
 
@@ -39,7 +46,9 @@ def overrides_of(settings: Sequence[str]) -> dict[str, object]:
     for item in settings:
         key, separator, text = item.partition("=")
         if not separator:
-            raise IdlehandsError(f"--set takes KEY=VALUE, got {item!r}", next_step="write for example --set worker.threads=2")
+            raise IdlehandsError(
+                f"--set takes KEY=VALUE, got {item!r}", next_step="write for example --set worker.threads=2"
+            )
         try:
             overrides[key] = msgspec.toml.decode(f"value = {text}".encode())["value"]
         except msgspec.DecodeError:

@@ -31,7 +31,7 @@ FLAGS = {
 @click.command()
 @click.argument("job_file", required=False, type=click.Path())
 @click.option("--desktop", help="The desktop to work on: tls://host:port or unix:/path")
-@click.option("--instruction", help='What to do there: \'Click on the "OK" button.\'')
+@click.option("--instruction", help="What to do there: 'Click on the \"OK\" button.'")
 @click.option("--agent", help="Which agent works, by kind.")
 @click.option("--model", help="A model bundle by name, or name@version.")
 @click.option("--priority", type=int, help="Higher goes first.")

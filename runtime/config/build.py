@@ -1,4 +1,4 @@
-"""The three packages must come from one build: PyPI has another package named `kernels`, and half an upgrade is no upgrade."""
+"""The three packages must be of one build: PyPI has another `kernels`, and half an upgrade is no upgrade."""
 
 from __future__ import annotations
 

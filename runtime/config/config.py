@@ -82,19 +82,29 @@ class Worker:
 
     sessions: int = setting(1, doc="Desktops worked on at once by one worker.", low=1, high=64)
     threads: int = setting(1, doc="Compute threads; the gate word may allow fewer.", low=1, high=64)
-    memory_MiB: int = setting(1024, doc="A worker beyond this address space is refused memory.", unit="MiB", low=128, high=65536)
+    memory_MiB: int = setting(
+        1024, doc="A worker beyond this address space is refused memory.", unit="MiB", low=128, high=65536
+    )
     hold_s: float = setting(
-        5.0, doc="A closing that is not urgent keeps the paused run this long before the worker ends.", unit="s", low=0, high=600
+        5.0,
+        doc="A closing that is not urgent keeps the paused run this long before the worker ends.",
+        unit="s",
+        low=0,
+        high=600,
     )
     idle_s: float = setting(60.0, doc="A worker without a job ends after this.", unit="s", low=0, high=86400)
-    grace_s: float = setting(0.2, doc="A worker that must leave and does not is killed after this.", unit="s", low=0.01, high=30)
+    grace_s: float = setting(
+        0.2, doc="A worker that must leave and does not is killed after this.", unit="s", low=0.01, high=30
+    )
 
 
 @dataclass(frozen=True)
 class Desktop:
     """idlehands desktop, beside the desktop that is worked on."""
 
-    listen: str = setting("tls://127.0.0.1:7461", doc="Where the car (or a relay) connects: tls://host:port or unix:/path")
+    listen: str = setting(
+        "tls://127.0.0.1:7461", doc="Where the car (or a relay) connects: tls://host:port or unix:/path"
+    )
     state_folder: str = setting("", doc="Journal, identity and who is trusted. Default: desktop below the state folder")
 
     @property

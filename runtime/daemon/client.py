@@ -73,7 +73,7 @@ class Client:
         return await self._ask(GetStatus(), Status)
 
     async def follow(self, job: str = "") -> AsyncIterator[Event]:
-        """Yields events of `job` until it is over (of every job, without end, when empty). Nothing else may be asked meanwhile."""
+        """Yields events of `job` until it is over (empty: of every job, endlessly). Nothing else is asked meanwhile."""
         self._channel.send(Follow(job))
         while True:
             event = await self._receive(Event)

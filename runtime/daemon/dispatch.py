@@ -14,7 +14,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-
 from kernels.gate.word import GateReading, boottime_ns
 from runtime.config.config import Config
 from runtime.daemon.events import Events
@@ -256,5 +255,3 @@ class Dispatcher:
             cpu_s=message.cpu_s,
             actions=message.actions,
         )
-
-

@@ -16,7 +16,7 @@ KEPT = 1_000
 
 
 class Events:
-    """Publishes events. A follower that does not read is cut off when its queue is full: the daemon never waits for it."""
+    """Publishes events. A follower that does not read is cut off when its queue is full: nobody waits for it."""
 
     def __init__(self) -> None:
         self._followers: dict[asyncio.Queue[Event | None], str] = {}
@@ -34,7 +34,7 @@ class Events:
                     _end(queue)
 
     def follow(self, job: str) -> asyncio.Queue[Event | None]:
-        """Returns a queue of what happens to `job` (empty: to all) from now on; None in it means that it was cut off."""
+        """Returns a queue of what happens to `job` (empty: to all) from now on; None in it: it was cut off."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(FOLLOWER_QUEUE)
         self._followers[queue] = job
         return queue

@@ -20,7 +20,7 @@ class GateWatch:
         self.gate_epoch = 0
 
     def read(self) -> GateReading | None:
-        """Returns the reading if work may run now, else None; publishes a `gate` event when what it says has changed."""
+        """Returns the reading if work may run now, else None; a change of what it says is published as `gate`."""
         reading: GateReading | None = None
         try:
             if self._reader is None:

@@ -1,6 +1,6 @@
 """One worker process seen from the daemon: started, spoken to, and killed when it must be gone and is not.
 
-    absent ─► starting ─► up ─► leaving ─► absent        a start that fails is tried again later and later (0.1 … 10 s)
+absent ─► starting ─► up ─► leaving ─► absent        a start that fails is tried again later and later (0.1 … 10 s)
 """
 
 from __future__ import annotations

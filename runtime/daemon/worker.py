@@ -3,8 +3,8 @@
     daemon ──socket pair──► worker ──TLS──► desktop
                                │ maps the gate word read-only, polls it in every run
 
-It is started by the daemon and dies with it. It dumps no core, is not traceable, and its memory is kept out of swap where
-the limits allow. Ending it is how memory really comes back.
+It is started by the daemon and dies with it. It dumps no core, is not traceable, and its memory is kept out of swap
+where the limits allow. Ending it is how memory really comes back.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Up(msgspec.Struct, array_like=True, frozen=True, tag=16):
 
 
 class StepTimes(msgspec.Struct, array_like=True, frozen=True):
-    """Where one action's time went, in µs. `transfer_us` is capture to mirror on this side's clock when both are one machine."""
+    """Where one action's time went, in µs. `transfer_us` is everything on the wire, both ways."""
 
     capture_us: int
     transfer_us: int
@@ -91,7 +91,7 @@ class Yielded(msgspec.Struct, array_like=True, frozen=True, tag=19):
 
 
 class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
-    """The session broke (unreachable, refused, lost): the job goes back with its checkpoint, to be tried again later."""
+    """The session broke (unreachable, refused, lost): the job goes back with its checkpoint, for a later try."""
 
     job: str
     owner_epoch: int

@@ -1,4 +1,4 @@
-"""The demo's day: the recorded drive, its driver's return repeated, so that a return that met no job can be followed by another."""
+"""The demo's day: the recorded drive, with its driver's return repeated for those that meet no job."""
 
 from __future__ import annotations
 

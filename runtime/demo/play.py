@@ -1,7 +1,8 @@
 """The demo's play: episodes one after the other, the driver who comes back in the middle of one, and what was seen.
 
-Half-way, in an episode of several actions, the trace gets its cue after the first applied action: the gate closes under the job, the
-keys are released, the job goes back with its checkpoint; the car parks again and the job is finished from where it was.
+Half-way, in an episode of several actions, the trace gets its cue after the first applied action: the gate closes under
+the job, the keys are released, the job goes back with its checkpoint; the car parks again and the job is finished from
+where it was.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Play:
 def yields_of(watch: Watch, closed_ns: list[int], released_ns: list[int]) -> list[Yield]:
     """Returns the stages of every closing under a job, ms from the closing of the gate word.
 
-    `closed_ns` are the closings in the bridge's journal, `released_ns` the desktop's own word of having released everything.
+    `closed_ns` are the closings in the bridge's journal, `released_ns` the desktop's own word of having released all.
     """
     found = []
     for detail in watch.yields.values():

@@ -1,4 +1,4 @@
-"""The demo's report: what every episode and action was, and what follows from them. Pure; the JSON's shape is `summary()`'s."""
+"""The demo's report: what every episode and action was, and what follows. Pure; `summary()` is the JSON's shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Action:
 
 @dataclass
 class Episode:
-    """One episode of a page. `elapsed_s` is the page's own time to the reward; `resumed` says that the gate closed inside."""
+    """One episode. `elapsed_s` is the page's own time to the reward; `resumed`: the gate closed inside."""
 
     task: str
     seed: str
@@ -74,7 +74,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
 
 
 def task_rows(recording: Recording) -> list[dict[str, object]]:
-    """Returns a row a task, in the order of the run; interrupted episodes were repeated and count only as interrupted."""
+    """Returns a row a task, in order; interrupted episodes were repeated and count only as interrupted."""
     rows = []
     for task in dict.fromkeys(episode.task for episode in recording.episodes):
         of_task = [episode for episode in recording.episodes if episode.task == task]

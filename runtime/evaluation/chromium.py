@@ -38,7 +38,9 @@ COMMAND_TIMEOUT_S = 20.0
 class ChromiumFailed(RuntimeFault):
     """Chromium is not installed, ended by itself, or a DevTools command was refused."""
 
-    next_step = "install it with 'apt-get install chromium' (make demo does), and see that DISPLAY is a running X server"
+    next_step = (
+        "install it with 'apt-get install chromium' (make demo does), and see that DISPLAY is a running X server"
+    )
 
 
 class Chromium:
@@ -99,7 +101,7 @@ class Chromium:
         await self.command("Runtime.enable")
 
     async def command(self, method: str, **params: Any) -> dict[str, Any]:
-        """Sends one DevTools command and returns its result; ChromiumFailed if it is refused, late, or Chromium ended."""
+        """Sends one DevTools command and returns its result. Raises ChromiumFailed: refused, late, or it ended."""
         self._next_id += 1
         message: dict[str, Any] = {"id": self._next_id, "method": method, "params": params}
         if self._session:

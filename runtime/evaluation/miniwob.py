@@ -43,7 +43,8 @@ _PREPARE = f"""(() => {{
   core.endEpisode = function (...given) {{
     const running = core.EP_TIMER !== null;
     end.apply(core, given);
-    if (running) {_BINDING}(JSON.stringify({{raw: WOB_RAW_REWARD_GLOBAL, at: performance.now(), reason: WOB_REWARD_REASON}}));
+    const told = {{raw: WOB_RAW_REWARD_GLOBAL, at: performance.now(), reason: WOB_REWARD_REASON}};
+    if (running) {_BINDING}(JSON.stringify(told));
   }};
   window.idlehandsMaxTime = core.EPISODE_MAX_TIME;
   if (core.cover_div) core.cover_div.onclick = null;  // a click on the end cover must not start an episode
@@ -54,7 +55,8 @@ _START = """(async () => {{
   core.startEpisodeReal();
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const told = core.getUtterance();
-  return {{utterance: typeof told === 'string' ? told : told.utterance, at: performance.now(), limit: core.EPISODE_MAX_TIME}};
+  const utterance = typeof told === 'string' ? told : told.utterance;
+  return {{utterance, at: performance.now(), limit: core.EPISODE_MAX_TIME}};
 }})()"""
 
 
@@ -82,7 +84,7 @@ class Started:
 
 
 def pages_folder() -> Path:
-    """Returns the folder of the installed package's HTML pages, without importing the package (it pulls in gymnasium)."""
+    """Returns the folder of the package's HTML pages, without importing the package (it pulls in gymnasium)."""
     spec = importlib.util.find_spec("miniwob")
     if spec is None or not spec.submodule_search_locations:
         raise PageMissing("the package 'miniwob' is not installed")
@@ -133,7 +135,9 @@ class MiniwobDriver:
         """Loads the page of `task`; PageMissing if the package has none of that name."""
         path = pages_folder() / f"{task}.html"
         if not path.is_file():
-            raise PageMissing(f"MiniWoB++ has no page {task!r}", next_step="see runtime/evaluation/tasks.toml for the names")
+            raise PageMissing(
+                f"MiniWoB++ has no page {task!r}", next_step="see runtime/evaluation/tasks.toml for the names"
+            )
         if not self._task:
             await self._browser.command("Runtime.addBinding", name=_BINDING)
         self._loaded.clear()
@@ -143,7 +147,7 @@ class MiniwobDriver:
         self._task = task
 
     async def start(self, seed: str, max_time_s: float | None = None) -> Started:
-        """Starts the episode of `seed` and returns once it is painted. `max_time_s` raises the page's own time limit."""
+        """Starts the episode of `seed` and returns once it is painted; `max_time_s` raises the page's own limit."""
         self._finish = asyncio.get_running_loop().create_future()
         max_time = "window.idlehandsMaxTime" if max_time_s is None else str(int(max_time_s * 1000))
         told: dict[str, Any] = await self._browser.evaluate(_START.format(max_time=max_time, seed=json.dumps(seed)))

@@ -1,4 +1,4 @@
-"""A private X server (Xvfb) for demos, evaluations and tests: started on a display number that the server itself picks."""
+"""A private X server (Xvfb) for demos, evaluations and tests, on a display number that the server itself picks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,20 @@ class XServer:
         read_end, write_end = os.pipe()
         screen = f"{self.width}x{self.height}x24"
         self._process = subprocess.Popen(
-            [program, "-displayfd", str(write_end), "-screen", "0", screen, "-nolisten", "tcp", "-noreset", "-s", "0", "-ac"],
+            [
+                program,
+                "-displayfd",
+                str(write_end),
+                "-screen",
+                "0",
+                screen,
+                "-nolisten",
+                "tcp",
+                "-noreset",
+                "-s",
+                "0",
+                "-ac",
+            ],
             pass_fds=(write_end,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,11 +1,11 @@
-"""Runs one claimed job in a worker: look, decide, act, wait for the screen to answer, until the job is over or the gate closes.
+"""Runs one claimed job in a worker: look, decide, act, wait for the screen to answer.
 
       connect ─► look ─► decide ─► act ─► settle ─┐            every arrow also leads to *yield* (the gate closed),
                   ▲                               │            *broken* (the session is lost) or *cancelled*
                   └───────────────────────────────┘
 
-What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the state
-that follows if that action was applied. After a hand-over the desktop's hello says whether it was.
+What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the
+state that follows if that action was applied. After a hand-over the desktop's hello says whether it was.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Runner:
         return Outcome(result.outcome)
 
     async def _leave(self, desktop: RemoteDesktop, kind: str) -> int:
-        """Says goodbye so that the desktop releases everything; returns when it said so (CLOCK_BOOTTIME), 0 if it did not."""
+        """Says goodbye, so that the desktop releases everything; returns when it said so, 0 if it did not."""
         reason = CloseReason.yielded if kind == "yielded" else CloseReason.job_over
         try:
             await asyncio.wait_for(desktop.bye(reason), 1.0)
