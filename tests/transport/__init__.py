@@ -1,0 +1,1 @@
+"""Tests of runtime/transport: one contract for every link, then what is particular to each."""
