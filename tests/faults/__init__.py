@@ -1,0 +1,1 @@
+"""A library that fails or kills at the N-th write, and the loop that tries every N."""
