@@ -1,0 +1,142 @@
+"""The policy's settings: the table behind policy.toml, every limit that the owner or the platform engineer may set."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from firmware_bridge.settings import setting
+from firmware_bridge.signals import OPTIONAL
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When the gate opens and how long what it says is good. No time here ever delays a closing."""
+
+    dwell_s: float = setting(60.0, unit="s", low=0, high=86_400, doc="all must be well for so long before an opening")
+    drain_s: float = setting(
+        1.0, unit="s", low=0, high=60, doc="after a closing, time for the workers to give back before anything reopens"
+    )
+    fault_hold_s: float = setting(
+        30.0, unit="s", low=1, high=3600, doc="closed for so long after a fault of the bridge"
+    )
+    lease_ms: float = setting(
+        200.0,
+        unit="ms",
+        low=50,
+        high=200,
+        doc="the gate shuts by itself so long after the oldest reading of gear and speed that it stands on;\n"
+        "the car must repeat both at least twice in this time",
+    )
+
+
+@dataclass(frozen=True)
+class Car:
+    """What this car is fitted with, and what counts as standing still."""
+
+    not_fitted: tuple[str, ...] = setting(
+        (),
+        choices=OPTIONAL,
+        doc="signals (VSS names) that this car does not have; any other that the policy uses closes the gate while it\n"
+        "is unknown. Gear, speed, power state, driver's seat and door, charge, 12 V, battery and computer temperature\n"
+        "and consent cannot be left out.",
+    )
+    standing_below_kmh: float = setting(
+        0.5, unit="km/h", low=0, high=3, doc="the speed sensor's noise at a standstill; faster is moving"
+    )
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What must stay in the battery."""
+
+    floor_pct: float = setting(20.0, unit="%", low=5, high=95, doc="never below, whatever the owner sets")
+    reserve_pct: float = setting(50.0, unit="%", low=0, high=100, doc="the owner's reserve: the range that is theirs")
+    hysteresis_pct: float = setting(
+        3.0, unit="%", low=0, high=20, doc="once closed for the charge, it reopens only so much above the limit"
+    )
+    charging_only: bool = setting(False, doc="work only while the car is being charged")
+
+
+@dataclass(frozen=True)
+class LowVoltage:
+    """The 12 V battery. openpilot guards 11.8 V, low-passed at 45 s: a flat one strands the car."""
+
+    guard_V: float = setting(11.8, unit="V", low=10.5, high=15, doc="closed while the averaged voltage is below")
+    cut_V: float = setting(10.8, unit="V", low=9, high=14, doc="closed at once when the voltage itself is below")
+    filter_s: float = setting(45.0, unit="s", low=0, high=600, doc="time constant of the average")
+    hysteresis_V: float = setting(0.4, unit="V", low=0, high=2, doc="reopens only so much above the guard")
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Temperatures. What the governor aims at is below compute_max_C; reaching the limit itself closes."""
+
+    battery_max_C: float = setting(45.0, unit="°C", low=20, high=60, doc="closed above")
+    battery_min_C: float = setting(-10.0, unit="°C", low=-40, high=20, doc="closed below")
+    compute_max_C: float = setting(85.0, unit="°C", low=40, high=105, doc="closed above, the hottest zone counts")
+    cabin_max_C: float = setting(60.0, unit="°C", low=30, high=90, doc="closed above")
+    hysteresis_C: float = setting(5.0, unit="°C", low=0, high=30, doc="reopens only so much inside the limit")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the owner allows besides the signed consent itself."""
+
+    hours: tuple[str, ...] = setting(
+        (), doc='local hours in which work may run, such as ["22:00-06:00"]; an empty list is at any hour'
+    )
+    metered: bool = setting(False, doc="work also over a link that is paid by volume")
+
+    def __post_init__(self) -> None:
+        for hours in self.hours:
+            _span(hours)
+
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Returns `hours` in minutes of the day, those over midnight cut in two: [begin, end)."""
+        spans: list[tuple[int, int]] = []
+        for hours in self.hours:
+            begin, end = _span(hours)
+            spans += [(begin, end)] if begin < end else [(begin, 1440), (0, end)]
+        return tuple(spans)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What work may take of the computer while the gate is open; the governor only ever gives less."""
+
+    duty_max_permille: int = setting(1000, unit="permille", low=0, high=1000, doc="share of each 100 ms window")
+    max_threads: int = setting(0, low=0, high=1024, doc="threads kept busy; 0 is every CPU")
+    power_budget_mW: int = setting(0, unit="mW", low=0, high=2_000_000, doc="draw of the computer; 0 is not limited")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole of policy.toml."""
+
+    timing: Timing = field(default_factory=Timing)
+    car: Car = field(default_factory=Car)
+    charge: Charge = field(default_factory=Charge)
+    low_voltage: LowVoltage = field(default_factory=LowVoltage)
+    heat: Heat = field(default_factory=Heat)
+    owner: Owner = field(default_factory=Owner)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.heat.battery_min_C >= self.heat.battery_max_C:
+            raise ValueError("heat.battery_min_C must be below heat.battery_max_C")
+        if self.low_voltage.cut_V > self.low_voltage.guard_V:
+            raise ValueError("low_voltage.cut_V must not be above low_voltage.guard_V")
+
+
+def _span(hours: str) -> tuple[int, int]:
+    match = _HOURS.fullmatch(hours)
+    if match is None:
+        raise ValueError(f"hours must look like 22:00-06:00, got {hours!r}")
+    begin, begin_min, end, end_min = (int(part) for part in match.groups())
+    first, last = begin * 60 + begin_min, end * 60 + end_min
+    if last > 1440 or first == last:
+        raise ValueError(f"hours must be a span of the day, got {hours!r}")
+    return first, last

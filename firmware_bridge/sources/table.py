@@ -1,0 +1,68 @@
+"""The table of signal sources: URL scheme -> factory, imported when it is used (the bridge stays small)."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from urllib.parse import parse_qsl
+
+from firmware_bridge.errors import SourceError
+from firmware_bridge.sources.protocol import Source
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUrl:
+    """A source's URL taken apart: `scheme:path?option=value`."""
+
+    text: str
+    scheme: str
+    path: str
+    options: dict[str, str]
+
+    def check_options(self, *known: str) -> None:
+        """Raises SourceError for an option that the source does not have."""
+        for option in self.options:
+            if option not in known:
+                near = difflib.get_close_matches(option, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it has: {', '.join(known) or 'none'}"
+                raise SourceError(f"source {self.text}: no option is called {option!r}; {hint}")
+
+
+# scheme -> (module:function, form, what it reads). The function takes a SourceUrl and returns a Source.
+SOURCES: dict[str, tuple[str, str, str]] = {
+    "trace": (
+        "firmware_bridge.sources.trace:open_trace",
+        "trace:FILE?cues=FIFO&end=hold",
+        "a recorded or written trace",
+    ),
+}
+
+
+def parse_url(text: str) -> SourceUrl:
+    """Takes a URL apart. Raises SourceError for a scheme that the table does not have."""
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme not in SOURCES:
+        forms = ", ".join(form for _, form, _ in SOURCES.values())
+        raise SourceError(f"source {text!r}: no scheme is called {scheme!r}", next_step=f"there are: {forms}")
+    path, _, query = rest.partition("?")
+    try:
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise SourceError(f"source {text!r}: options must look like ?name=value&name=value") from error
+    return SourceUrl(text, scheme, path.removeprefix("//") if rest.startswith("///") else path, options)
+
+
+def open_source(text: str) -> Source:
+    """Returns the source of a URL. Raises SourceError (or a kind of it) if it cannot be opened."""
+    url = parse_url(text)
+    module, _, function = SOURCES[url.scheme][0].partition(":")
+    try:
+        factory = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"source {text!r} needs the Python package {error.name!r}, which is not installed",
+            next_step="pip install 'idlehands[vehicle]'",
+        ) from error
+    source: Source = factory(url)
+    return source
