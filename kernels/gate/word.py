@@ -57,6 +57,10 @@ class GateWordError(KernelError):
     next_step: ClassVar[str] = "start the bridge (`idlehands bridge`) and name its gate word's file"
 
 
+class GateClosed(Exception):
+    """The gate closed while a kernel worked; nothing was kept, call it again when the gate is open."""
+
+
 @dataclass(frozen=True, slots=True)
 class GateReading:
     """One consistent reading of the gate word.
