@@ -11,10 +11,10 @@ The bridge's settings and the gate's policy are files of their own: the worker's
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from firmware_bridge.settings import load, parse, section, setting
+from firmware_bridge.settings import load, parse, setting
 
 SETTINGS_PATH = Path("/etc/idlehands/idlehands.toml")
 
@@ -116,9 +116,9 @@ class Desktop:
 class Config:
     """The settings of everything but the bridge."""
 
-    daemon: Daemon = section(Daemon)
-    worker: Worker = section(Worker)
-    desktop: Desktop = section(Desktop)
+    daemon: Daemon = field(default_factory=Daemon)
+    worker: Worker = field(default_factory=Worker)
+    desktop: Desktop = field(default_factory=Desktop)
 
 
 def load_config(path: str | None, overrides: dict[str, object] | None = None) -> Config:

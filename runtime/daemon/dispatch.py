@@ -25,11 +25,13 @@ from runtime.jobs.life import ClaimLost, Job, JobState, Result
 from runtime.jobs.store import Capabilities, Claim, JobStore
 from runtime.ledger.ledger import Ledger
 from runtime.telemetry.metrics import Metrics
+from runtime.wire.tables import Outcome
 
 log = logging.getLogger("idlehands.dispatch")
 GATE_POLL_S = 0.02
 IDLE_POLL_S = 0.25
 OWNER = "local"
+_OUTCOMES = {int(outcome): outcome.name for outcome in Outcome}
 
 
 @dataclass
@@ -115,7 +117,9 @@ class Dispatcher:
     async def _look(self) -> bool:
         """One look at gate, queue and worker; returns whether there is anything to look at often."""
         reading = self._gate.read()
-        self._metrics.gate_open.set(reading is not None)
+        self._metrics.set("gate_open", reading is not None)
+        self._metrics.set("workers", self.has_worker)
+        self._metrics.set("sessions", len(self.running))
         now_s = time.monotonic()
         if self.running:
             self._idle_since_s = now_s
@@ -124,8 +128,10 @@ class Dispatcher:
             if self.has_worker and self._gate.is_urgent:
                 self._worker.kill_after_grace()
             return self.has_worker
-        queued = (await self._jobs.counts())[JobState.queued]
-        self._metrics.jobs_waiting.set(queued)
+        counts = await self._jobs.counts()
+        for state, number in counts.items():
+            self._metrics.set("jobs", number, state=state.value)
+        queued = counts[JobState.queued]
         if queued and len(self.running) < self._config.worker.sessions:
             self._worker.start()
             if self._worker.is_up:
@@ -180,8 +186,10 @@ class Dispatcher:
     async def _progress(self, running: Running, message: Progress) -> None:
         running.checkpoint = message.checkpoint
         self.actions += 1
-        self._metrics.actions.inc()
-        self._metrics.action_seconds.observe(message.times.total_us / 1e6)
+        times = {name: getattr(message.times, name) for name in message.times.__struct_fields__}
+        self._metrics.add("actions", outcome=_OUTCOMES[message.outcome])
+        for name, spent_us in times.items():
+            self._metrics.observe("action_seconds", spent_us / 1e6, stage=name.removesuffix("_us"))
         self._events.publish(
             "action",
             message.job,
@@ -191,7 +199,7 @@ class Dispatcher:
             action=message.action,
             x=message.x,
             y=message.y,
-            **{name: getattr(message.times, name) for name in message.times.__struct_fields__},
+            **times,
         )
         if running.is_cancelled:
             return
@@ -207,13 +215,14 @@ class Dispatcher:
             result = Result(JobState(message.state), answer=message.answer, actions=message.actions)
             await self._jobs.finish(claim, result)
             self.finished += 1
-            self._metrics.jobs.labels(state=message.state).inc()
+            self._metrics.add("jobs_ended", state=message.state)
             self._events.publish(message.state, claim.job, over=True, answer=message.answer, actions=message.actions)
             return
         checkpoint = Checkpoint.decode(message.checkpoint)
         if isinstance(message, Yielded):
             reason = f"yielded to the car: {message.reason}"
             await self._jobs.release(claim, reason, checkpoint, actions=message.actions)
+            self._metrics.add("jobs_given_back", kind="yield")
             self._events.publish(
                 "yielded",
                 claim.job,
@@ -229,6 +238,7 @@ class Dispatcher:
         self, running: Running, kind: str, error: str, checkpoint: Checkpoint | None, actions: int
     ) -> None:
         state = await self._jobs.release(running.claim, error, checkpoint, actions=actions, is_fault=True)
+        self._metrics.add("jobs_given_back", kind="fault")
         self._events.publish(kind, running.claim.job, over=state.is_over, error=error)
 
     async def _worker_gone(self, gone: WorkerGone) -> None:

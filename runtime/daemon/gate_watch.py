@@ -28,7 +28,7 @@ class GateWatch:
             reading = self._reader.read()
         except GateWordError as error:
             self._reader = None
-            seen = ("absent", (error.message,), self.gate_epoch)
+            seen: tuple[str, tuple[str, ...], int] = ("absent", (error.message,), self.gate_epoch)
         else:
             is_open = reading.is_open(boottime_ns())
             lapsed = reading.state is State.OPEN and not is_open

@@ -30,7 +30,7 @@ from runtime.errors import RuntimeFault
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.sqlite import SqliteJobStore
 from runtime.ledger.ledger import Ledger
-from runtime.telemetry.metrics import Metrics
+from runtime.telemetry.metrics import Metrics, serve_metrics
 from runtime.transport.identity import Identity
 
 
@@ -70,8 +70,8 @@ class Daemon:
             loop.add_signal_handler(number, self.dispatcher.stop)
         control = ControlServer(self)
         await control.start(self.config.daemon.control_path)
-        if self.config.daemon.metrics:
-            self.metrics.serve(self.config.daemon.metrics)
+        address = self.config.daemon.metrics
+        metrics = await serve_metrics(self.metrics, address) if address else None
         systemd = Notifier()
         systemd.send("READY=1")
         ready()
@@ -82,7 +82,8 @@ class Daemon:
             await control.stop()
             await self.jobs.close()
             self.ledger.close()
-            self.metrics.close()
+            if metrics is not None:
+                metrics.close()
             self._lock.close()
 
     async def cancel(self, job: str, reason: str) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import shutil
 import time
@@ -90,7 +91,7 @@ async def _set_stage(stage: Stage, view: LiveView) -> Iterator[Callable[[], None
     cues, trace = folder / "run" / "cues", folder / "drive.jsonl"
     write_trace(TRACE, trace, RESUME_TRIES)
     await stage.start_bridge(f"trace:{trace}?cues={cues}&end=hold", POLICY, folder / "bridge")
-    return (lambda name=f"{RETURN_CUE}_{number}": give_cue(cues, name) for number in count(1))
+    return (functools.partial(give_cue, cues, f"{RETURN_CUE}_{number}") for number in count(1))
 
 
 async def _play(bill: Playbill, play: Play, view: LiveView, cue: Iterator[Callable[[], None]]) -> None:

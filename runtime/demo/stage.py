@@ -145,12 +145,15 @@ class Stage:
 
     def pair(self) -> None:
         """Gives both ends an identity and makes each trust the other's certificate, as a person would by pairing."""
-        car, desktop = self.config.daemon.identity_folder, self.config.desktop.state / "identity"
-        for folder, name in ((car, "car"), (desktop, "desktop")):
-            if not Identity.exists(folder):
-                Identity.create(folder, name=name)
-        Identity.trust(car, Identity.load(desktop).certificate_pem)
-        Identity.trust(desktop, Identity.load(car).certificate_pem)
+        car, desktop = (
+            Identity.load(folder) if Identity.exists(folder) else Identity.create(folder, name)
+            for folder, name in (
+                (self.config.daemon.identity_folder, "car"),
+                (self.config.desktop.state / "identity", "desktop"),
+            )
+        )
+        car.trust(desktop.certificate_pem)
+        desktop.trust(car.certificate_pem)
 
     async def start_recorder(self) -> None:
         recorder = self._actor("recorder")
