@@ -20,6 +20,7 @@ from firmware_bridge.signals import SIGNALS, Signal
 AHEAD_LIMIT_NS = 20_000_000
 # After an impossible jump a signal must be steady for so long before it is believed again.
 SETTLE_NS = 10_000_000_000
+_NEVER_NS = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,23 @@ class _Slot:
         self.suspect_until_ns = 0
 
 
-class Fusion:
-    """Keeps the readings and judges them at a time that is handed in."""
+class _Entry:
+    """All that is known of one signal. `fact` is kept until a reading comes or time passes `good_until_ns`."""
+
+    __slots__ = ("fact", "good_until_ns", "slots")
 
     def __init__(self) -> None:
-        self._slots: dict[str, dict[str, _Slot]] = {}
+        self.slots: dict[str, _Slot] = {}
+        self.fact: Fact | None = None
+        self.good_until_ns = 0
+
+
+class Fusion:
+    """Keeps the readings and judges them at a time that is handed in. Times may fall; nothing is kept over that."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._judged_ns = 0
 
     def accept(self, source: str, reading: Reading, now_ns: int) -> bool:
         """Takes a reading of `source`; returns whether the signal's value or quality changed (evaluate at once).
@@ -68,7 +81,12 @@ class Fusion:
         signal = SIGNALS.get(reading.name)
         if signal is None or signal.is_derived:
             return False
-        slot = self._slots.setdefault(reading.name, {}).setdefault(source, _Slot())
+        entry = self._entries.get(reading.name)
+        if entry is None:
+            entry = self._entries[reading.name] = _Entry()
+        slot = entry.slots.get(source)
+        if slot is None:
+            slot = entry.slots[source] = _Slot()
         before = slot.value, slot.quality
         value, quality = reading.value, _judge(signal, reading, now_ns)
         if reading.source_time_ns < slot.time_ns and quality is Quality.GOOD:
@@ -77,16 +95,30 @@ class Fusion:
             quality = _check_jump(signal, slot, reading)
         slot.value, slot.quality = value, quality
         slot.time_ns = min(reading.source_time_ns, now_ns)
+        entry.fact = None
         return (value, quality) != before
 
     def facts(self, now_ns: int) -> dict[str, Fact]:
         """Returns what is known at `now_ns` of every signal that a source ever delivered; others are absent."""
-        return {name: _fuse(SIGNALS[name], slots, now_ns) for name, slots in self._slots.items()}
+        if now_ns < self._judged_ns:
+            for entry in self._entries.values():
+                entry.fact = None
+        self._judged_ns = now_ns
+        known: dict[str, Fact] = {}
+        for name, entry in self._entries.items():
+            if entry.fact is None or now_ns > entry.good_until_ns:
+                limit_ns = int(SIGNALS[name].age_limit_s * 1e9)
+                ends = [end for slot in entry.slots.values() if (end := slot.time_ns + limit_ns) >= now_ns]
+                entry.good_until_ns = min(ends, default=_NEVER_NS)  # until then none of them turns old
+                entry.fact = _fuse(SIGNALS[name], entry.slots, now_ns)
+            known[name] = entry.fact
+        return known
 
     def forget(self, source: str) -> None:
         """Drops what `source` delivered: it ended or broke, and its last readings are no evidence."""
-        for slots in self._slots.values():
-            slots.pop(source, None)
+        for entry in self._entries.values():
+            entry.slots.pop(source, None)
+            entry.fact = None
 
 
 def _judge(signal: Signal, reading: Reading, now_ns: int) -> Quality:
