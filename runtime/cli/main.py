@@ -17,11 +17,13 @@ VERBS = {
     "demo": ("runtime.cli.demo:demo", "The main job, live, on this machine."),
     "desktop": ("runtime.cli.desktop:desktop", "Let a car work on this desktop."),
     "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
+    "install": ("runtime.cli.install:install", "Write systemd units, users and settings."),
     "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
     "model": ("runtime.cli.model:model", "Pack, sign, install, list, verify and quantise model bundles."),
     "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),
     "status": ("runtime.cli.status:status", "The daemon at a glance."),
     "submit": ("runtime.cli.submit:submit", "Submit a job for a desktop."),
+    "uninstall": ("runtime.cli.install:uninstall", "Remove what install wrote; settings and state stay."),
     "why": ("runtime.cli.why:why", "Why the gate is as it is: each reason, its value and limit."),
 }
 

@@ -19,7 +19,7 @@ RUNTIME_FLOORS = (
     {"agent"},
     {"residency", "desktop"},
     {"backends", "transport"},
-    {"store", "ledger", "wire", "telemetry", "config"},
+    {"store", "ledger", "wire", "telemetry", "config", "service"},
     {"errors", "_build_id"},
 )
 # Exactly these may be imported by nobody below them, and these by nobody at all.
@@ -28,7 +28,10 @@ LOOK_IN_FROM_OUTSIDE = {"bench", "tests", "models", "examples"}
 
 def modules() -> list[Path]:
     return sorted(
-        path for hall in ("kernels", "firmware_bridge", "runtime") for path in (ROOT / hall).rglob("*.py") if path.is_file()
+        path
+        for hall in ("kernels", "firmware_bridge", "runtime")
+        for path in (ROOT / hall).rglob("*.py")
+        if path.is_file()
     )
 
 
