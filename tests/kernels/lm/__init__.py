@@ -1,0 +1,1 @@
+"""Tests of the language-model hall, on small random models that `synthetic` writes."""
