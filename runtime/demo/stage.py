@@ -175,7 +175,7 @@ class Stage:
 
         def hears(event: dict[str, Any]) -> None:
             if event.get("event") == "listening":
-                self.desktop_url = event["url"]
+                self.desktop_url = event["address"]
             self.desktop_events.append(event)
 
         await desktop.start(
