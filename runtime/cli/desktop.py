@@ -92,7 +92,9 @@ def peers(identity_folder: Path, revoke: str | None, as_json: bool) -> None:
         told = [{"name": peer.name, "fingerprint": peer.fingerprint, "ends": str(peer.ends)} for peer in found]
         print(json.dumps(told))
     else:
-        print_table("trusted", ("name", "fingerprint", "until"), [(one.name, one.fingerprint, one.ends) for one in found])
+        print_table(
+            "trusted", ("name", "fingerprint", "until"), [(one.name, one.fingerprint, one.ends) for one in found]
+        )
 
 
 def _line(event: dict[str, Any]) -> str:

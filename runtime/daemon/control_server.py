@@ -102,7 +102,7 @@ class ControlServer:
                 answer = await self._answer(request)
             except IdlehandsError as error:
                 answer = Refused(error.message, error.advice)
-            except Exception:  # noqa: BLE001 - a mistake of ours in one answer must not end the daemon's other work
+            except Exception:
                 log.exception("a %s was not answered", type(request).__name__)
                 answer = Refused("the daemon failed to answer", "see its log")
             channel.send(answer)
