@@ -36,7 +36,7 @@ else:
 
 SPEC_VERSION = 1
 SPEC_FILE_CAP_BYTES = 1 << 20
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 
 
 class SpecError(RuntimeFault):
@@ -57,7 +57,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     desktop: Annotated[
         str,
-        Meta(pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+)$", max_length=512, description="unix:/path or tls://host:port"),
+        Meta(
+            pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+)\Z", max_length=512, description="unix:/path or tls://host:port"
+        ),
     ]
     instruction: Annotated[str, Meta(min_length=1, max_length=8192, description="what to do, in a person's words")]
     version: Annotated[int, Meta(ge=1, le=SPEC_VERSION, description="version of this form")] = SPEC_VERSION
@@ -67,7 +69,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     model: Annotated[
         str,
         Meta(
-            pattern=r"^([a-z0-9][a-z0-9._-]*(@[0-9A-Za-z][0-9A-Za-z.+-]*)?)?$",
+            pattern=r"^([a-z0-9][a-z0-9._-]*(@[0-9A-Za-z][0-9A-Za-z.+-]*)?)?\Z",
             max_length=128,
             description="a bundle, name or name@version",
         ),

@@ -49,7 +49,7 @@ ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, "write", int, const void *, size_t);
     int what = is_file(fd) ? due(1) : 0;
     if (what == 1) return -1;
-    if (what == 2) { if (real(fd, data, size / 2) < 0) _exit(99); die(); }
+    if (what == 2) { ssize_t half = real(fd, data, size / 2); (void)half; die(); }
     return real(fd, data, size);
 }
 
@@ -58,7 +58,7 @@ ssize_t write(int fd, const void *data, size_t size) {
         REAL(ssize_t, #name, int, const void *, size_t, offset_type); \
         int what = is_file(fd) ? due(1) : 0; \
         if (what == 1) return -1; \
-        if (what == 2) { if (real(fd, data, size / 2, at) < 0) _exit(99); die(); } \
+        if (what == 2) { ssize_t half = real(fd, data, size / 2, at); (void)half; die(); } \
         return real(fd, data, size, at); \
     }
 PWRITE(pwrite, off_t)
@@ -71,7 +71,7 @@ PWRITE(pwrite64, off64_t)
         if (!real) real = (int (*) parameters)dlsym(RTLD_NEXT, #name); \
         int what = due(takes_space); \
         if (what == 1) return -1; \
-        if (what == 2) { if (fault_at % 2 == 0 && real arguments < 0) _exit(99); die(); } \
+        if (what == 2) { if (fault_at % 2 == 0) (void)!real arguments; die(); } \
         return real arguments; \
     }
 WHOLE(ftruncate, 1, (int fd, off_t size), (fd, size))

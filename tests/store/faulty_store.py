@@ -1,0 +1,60 @@
+"""Run under LD_PRELOAD by test_models.py: a fault at every write of an installation or a removal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from runtime.store.keys import SigningKey
+from runtime.store.models import ModelStore
+from tests.faults.attack import Ended, Mode, attack
+from tests.store.made import FILES, a_bundle, a_store
+
+MODE, OPERATION = Mode[sys.argv[1]], sys.argv[2]
+MADE = Path(tempfile.mkdtemp())
+KEY = SigningKey.create(MADE / "key")
+OLD = a_bundle(MADE, KEY, form="old.ihb", version="1")
+NEW = a_bundle(MADE, KEY, form="new.ihb", version="2", files={**FILES, "labels.txt": b"three\n" * 500})
+READY = MADE / "ready"
+a_store(READY, KEY).install(OLD)
+if OPERATION == "remove":
+    ModelStore(READY).install(NEW)
+
+
+def prepare(folder: Path) -> None:
+    shutil.copytree(READY, folder / "store")
+
+
+def act(folder: Path) -> None:
+    store = ModelStore(folder / "store")
+    if OPERATION == "install":
+        store.install(NEW)
+    else:
+        store.remove("nav", "2")
+
+
+def check(folder: Path, ended: Ended) -> None:
+    store = ModelStore(folder / "store")
+    found = {model.version: model for model in store.list_models()}
+    assert "1" in found
+    for version in found:
+        store.verify("nav", version)
+    active = [version for version, model in found.items() if model.is_active]
+    assert active == ["2"] if "2" in found else active == ["1"], found
+    if ended is Ended.done:
+        assert ("2" in found) == (OPERATION == "install")
+    # and it goes on, with nothing left lying about
+    store.install(NEW)
+    store.verify("nav@2")
+    store.remove("nav", "2")
+    assert store.get("nav").manifest.version == "1"
+    assert sorted(path.name for path in (store.root / "bundles").iterdir()) == [store.get("nav").sha256]
+    assert list((store.root / "aside").iterdir()) == []
+
+
+if __name__ == "__main__":
+    points = attack(MODE, prepare, act, check)
+    shutil.rmtree(MADE)
+    print(points)
