@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -169,15 +170,13 @@ class MemoryDesktop:
         """Returns an eventfd that is readable when the screen may have changed."""
         return self._wake
 
-    def drain(self) -> bool:
-        """Returns whether the screen may have changed since the last capture."""
+    def drain(self) -> int:
+        """Returns how many tiles may have changed since the last capture: all or none, nobody tells which."""
         with self._lock:
-            try:
+            with suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
-            except BlockingIOError:
-                return self._is_stale
-            self._is_stale = True
-            return True
+                self._is_stale = True
+            return self._changed_at.size if self._is_stale else 0
 
     def capture(self, since: int) -> Frame:
         """Returns the screen as it is now, `changed` against the frame `since` (0: all of it)."""

@@ -68,8 +68,8 @@ class Desktop(Protocol):
     def fileno(self) -> int:
         """Returns a descriptor that is readable when the screen may have changed."""
 
-    def drain(self) -> bool:
-        """Takes in what is known, without waiting. Returns whether the screen may have changed since `capture`."""
+    def drain(self) -> int:
+        """Takes in what is known, without waiting. Returns how many tiles may have changed since `capture`."""
 
     def capture(self, since: int) -> Frame:
         """Returns the screen as it is now; `changed` tells the tiles that differ from the frame `since` (0: all)."""

@@ -42,6 +42,7 @@ class Watchdog:
 
     def __init__(self, display: str, pressed_file: str | os.PathLike[str]) -> None:
         self._display, self._pressed_file = display, Path(pressed_file)
+        self._pressed = PressedList(pressed_file)
         self._is_open = False
         self._start()
 
@@ -54,6 +55,10 @@ class Watchdog:
         """From now on the heartbeat in the pressed list is watched. Starts the process again if it was killed."""
         self._is_open = True
         self._say(_OPEN)
+
+    def beat(self) -> None:
+        """Says that the connector runs; a second without it while a session is open releases everything."""
+        self._pressed.heartbeat_ns = boottime_ns()
 
     def session_closed(self) -> None:
         """Nothing is pressed any more: the watchdog may sleep."""

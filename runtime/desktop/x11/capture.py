@@ -72,8 +72,8 @@ class Capture:
         self._stale[:] = True
         self._hashes[:] = 0
 
-    def drain(self) -> bool:
-        """Takes in what the server has told, without waiting. Returns whether the screen may have changed."""
+    def drain(self) -> int:
+        """Takes in what the server has told, without waiting. Returns how many tiles may have changed."""
         resized = False
         for event in self._connection.events():
             kind = event[0] & 0x7F
@@ -83,7 +83,7 @@ class Capture:
                 resized = True
         if resized and self._connection.size() != self.size:
             self._resize()
-        return bool(self._stale.any())
+        return int(np.count_nonzero(self._stale))
 
     def capture(self, since: int) -> Frame:
         """Returns the screen as it is now, `changed` against the frame `since` (0: all of it).

@@ -73,8 +73,8 @@ class X11Desktop:
         """Returns the socket that is readable when the screen may have changed."""
         return self._capture.fileno()
 
-    def drain(self) -> bool:
-        """Takes in damage without waiting. Returns whether the screen may have changed since the last capture."""
+    def drain(self) -> int:
+        """Takes in damage without waiting. Returns how many tiles may have changed since the last capture."""
         return self._capture.drain()
 
     def capture(self, since: int) -> Frame:

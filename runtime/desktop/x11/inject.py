@@ -126,13 +126,7 @@ class Injector:
 
     def pressed(self) -> frozenset[str]:
         """Returns what is held: names of modifiers, "keycode N", "button N"."""
-        names = {}
-        for name, keysym in MODIFIERS.items():
-            try:
-                names[self._keyboard.modifier(keysym)] = name
-            except ValueError:
-                continue
-        keys = {names.get(keycode, f"keycode {keycode}") for keycode in self._pressed.held_keys()}
+        keys = {self._keyboard.name_of(keycode) for keycode in self._pressed.held_keys()}
         return frozenset(keys | {f"button {button}" for button in self._pressed.held_buttons()})
 
     def release_all(self) -> None:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import xcffib.xkb
-from xcffib.xproto import MappingNotifyEvent
 
 from kernels.gate.word import boottime_ns
 from runtime.desktop.chords import MODIFIERS
@@ -27,6 +26,8 @@ from runtime.desktop.x11.connection import Connection
 
 REUSE_NS = 150_000_000
 _CORE_KEYBOARD = 0x100
+_NEW_KEYBOARD, _MAP = 0, 1  # XKB's events, by number
+_MAP_EVENTS, _ALL_PARTS = 1 << _NEW_KEYBOARD | 1 << _MAP, 0xFF
 _LOCK = 0x02
 _SHIFTED_COLUMN = 1
 
@@ -55,13 +56,17 @@ class Keyboard:
             raise DisplayUnsuitable(f"the X server at {connection.name!r} has no XKEYBOARD extension")
         self._xkb = connection.conn(xcffib.xkb.key)
         self._xkb.UseExtension(1, 0).reply()
+        # Who speaks XKB is not told of changes in the core protocol's way any more.
+        self._xkb_event = connection.core.QueryExtension(9, "XKEYBOARD").reply().first_event
+        self._xkb.SelectEvents(_CORE_KEYBOARD, _MAP_EVENTS, 0, _MAP_EVENTS, _ALL_PARTS, _ALL_PARTS, [])
         self._lent: dict[int, int] = {}  # keysym -> keycode, least recently used first
         self._used_ns: dict[int, int] = {}  # keycode -> when it was last planned
+        self._modifier_names: dict[int, str] = {}
         self._is_stale = True
 
     def notice(self, event: memoryview) -> None:
         """Takes in an event of the connection: after a change of layout the map is read again."""
-        if event[0] & 0x7F == MappingNotifyEvent.event_number:
+        if event[0] & 0x7F == self._xkb_event and event[1] in (_NEW_KEYBOARD, _MAP):
             self._is_stale = True
 
     def modifier(self, keysym: int) -> int:
@@ -72,6 +77,10 @@ class Keyboard:
             name = next((name for name, known in MODIFIERS.items() if known == keysym), hex(keysym))
             raise ValueError(f"this keyboard layout has no modifier {name}")
         return stroke.keycode
+
+    def name_of(self, keycode: int) -> str:
+        """Returns the name of a modifier's keycode, "keycode N" of any other, by the layout as it was read last."""
+        return self._modifier_names.get(keycode, f"keycode {keycode}")
 
     def plan(self, keysyms: list[int]) -> Iterator[list[Stroke]]:
         """Yields the strokes that type `keysyms`, in parts: each part is to be pressed before the next is asked for.
@@ -164,11 +173,10 @@ class Keyboard:
         table = {first + i: flat[i * self._columns : (i + 1) * self._columns] for i in range(count)}
         self._modifier_keycodes = {int(code) for code in modifiers.keycodes if code}
         self._strokes = strokes_of({code: row for code, row in table.items() if code not in lent})
-        self._spare = [
-            code
-            for code, row in table.items()
-            if (code in lent or not any(row)) and code not in self._modifier_keycodes
-        ]
+        unused = (code for code, row in table.items() if code in lent or not any(row))
+        self._spare = [code for code in unused if code not in self._modifier_keycodes]
+        named = ((self._strokes.get(keysym), name) for name, keysym in MODIFIERS.items())
+        self._modifier_names = {stroke.keycode: name for stroke, name in named if stroke is not None}
         self._is_stale = False
 
 

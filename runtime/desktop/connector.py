@@ -1,0 +1,189 @@
+"""The connector: lets one owner of one job at a time look at a desktop and work it.
+
+    link ─► DesktopSession (the fence) ─► journal: in progress ─► Desktop.apply ─► journal: settled ─► result
+    damage ─► capture, when the car has given credit ─► changed tiles ─► link        latest wins: nothing is queued
+
+However a session ends (bye, silence, cut, takeover by a newer owner, a fault here), every key and button is let go of
+before anything else is done. What a `kill -9` leaves in progress is settled from the desktop's own mark at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernels.gate.word import boottime_ns
+from runtime.desktop.desktop_link import DesktopLink, Ending
+from runtime.desktop.errors import DesktopLost
+from runtime.desktop.guard import Guard, NoGuard
+from runtime.desktop.journal import Journal
+from runtime.desktop.protocol import Desktop
+from runtime.transport.dial import listen
+from runtime.transport.identity import Identity
+from runtime.transport.stream import Server, Stream
+from runtime.wire.messages import Hello
+from runtime.wire.session_desktop import Known
+from runtime.wire.tables import CloseReason
+
+Events = Callable[[dict[str, Any]], None]
+_TILE_KEY_BYTES = 16
+_HANDOVER_S = 2.0
+
+
+@dataclass
+class Connector:
+    """Serves `desktop`. `events` is called with JSON-able dicts; every one has "event" and "at_ns" (CLOCK_BOOTTIME).
+
+    `allow` is asked for every hello and answers with a reason to refuse it, or None.
+    """
+
+    desktop: Desktop
+    journal: Journal
+    events: Events
+    guard: Guard
+    allow: Callable[[Hello], CloseReason | None] = lambda hello: None
+    clock: Callable[[], int] = boottime_ns
+
+    def __post_init__(self) -> None:
+        self._current: DesktopLink | None = None
+        self._sessions = 0
+        self.lost: DesktopLost | None = None
+        self.gone = asyncio.Event()
+
+    def settle(self) -> None:
+        """Lets go of what is pressed and settles what a connector before this one left in progress. Call it once."""
+        self.desktop.release_all()
+        settled = self.journal.settle(self.desktop.last_mark())
+        self.desktop.sign_on(self.journal.journal_id)
+        if settled:
+            self.tell("settled", actions=settled)
+
+    async def handle(self, stream: Stream) -> None:
+        """Serves one peer from its first byte to its end."""
+        link = DesktopLink(stream, self.desktop, self.journal, self.tell, self.clock)
+        try:
+            hello = await link.greeting()
+            if hello is not None and await self._admit(link, hello):
+                await self._run(link, hello)
+        except DesktopLost as error:
+            self.lost = error
+            link.end(CloseReason.desktop_lost, error.message)
+            self.gone.set()
+        finally:
+            await link.flush_and_close()
+
+    async def close(self) -> None:
+        """Ends the session that is open, if one is."""
+        if self._current is not None:
+            self._current.end(CloseReason.shutting_down, "the connector is being stopped")
+            await self._current.ended.wait()
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Calls `events` with one event."""
+        self.events({"event": event, "at_ns": self.clock(), **fields})
+
+    async def _admit(self, link: DesktopLink, hello: Hello) -> bool:
+        """Decides whether `hello` may have the desktop. A newer owner of the same job ends the session before it."""
+        reason = self.allow(hello)
+        if reason is not None:
+            return self._refuse(link, hello, reason, reason.meaning)
+        known = self.journal.record(hello.job)
+        if hello.owner_epoch < known.owner_epoch:
+            detail = f"owner {known.owner_epoch} of this job is known, this is {hello.owner_epoch}"
+            return self._refuse(link, hello, CloseReason.old_owner, detail)
+        while (current := self._current) is not None:
+            if current.job != hello.job:
+                return self._refuse(link, hello, CloseReason.busy, f"the desktop is worked for job {current.job!r}")
+            current.supersede(hello.owner_epoch)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(current.ended.wait(), _HANDOVER_S)
+        return True
+
+    def _refuse(self, link: DesktopLink, hello: Hello, reason: CloseReason, detail: str) -> bool:
+        link.end(reason, detail)
+        self.tell("session_refused", job=hello.job, owner_epoch=hello.owner_epoch, reason=reason.name, peer=link.peer)
+        return False
+
+    async def _run(self, link: DesktopLink, hello: Hello) -> None:
+        self._current = link
+        self._sessions += 1
+        link.guard = self.guard
+        try:
+            self.journal.advance(hello.job, hello.owner_epoch)
+            record = self.journal.record(hello.job)
+            tile_key = os.urandom(_TILE_KEY_BYTES)
+            self.desktop.rekey(tile_key)
+            self.guard.beat()
+            self.guard.session_opened()
+            link.open(Known(record.owner_epoch, record.last_seq, record.last_outcome), self._sessions, tile_key)
+            self.tell(
+                "session_opened",
+                job=hello.job,
+                owner_epoch=hello.owner_epoch,
+                agent=hello.agent,
+                model=hello.model,
+                peer=link.peer,
+                last_seq=record.last_seq,
+                last_outcome=record.last_outcome.name,
+            )
+            ending = await link.work()
+            self._tell_end(hello, ending)
+        finally:
+            self._current = None
+            link.ended.set()
+            self.guard.session_closed()
+            with suppress(DesktopLost):
+                self.desktop.rest()
+
+    def _tell_end(self, hello: Hello, ending: Ending) -> None:
+        self.tell(
+            "session_closed",
+            job=hello.job,
+            owner_epoch=hello.owner_epoch,
+            reason=ending.reason,
+            detail=ending.detail,
+            applied=ending.applied,
+            refused=ending.refused,
+        )
+
+
+async def serve_desktop(
+    desktop: Desktop,
+    listen_url: str,
+    identity: Identity | None,
+    state: Journal | str | os.PathLike[str],
+    events: Events,
+    *,
+    guard: Guard | None = None,
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serves `desktop` at `listen_url` until it is cancelled; calls `ready` with the real address once it listens.
+
+    `state` is the connector's state folder, or its journal if the caller holds that already. Raises StateFolderError
+    if the folder cannot be used, a TransportError if the address cannot be listened on, DesktopLost when the desktop
+    goes away.
+    """
+    journal = state if isinstance(state, Journal) else Journal(Path(state))
+    server: Server | None = None
+    try:
+        connector = Connector(desktop, journal, events, guard or NoGuard())
+        connector.settle()
+        server = await listen(listen_url, identity, connector.handle)
+        connector.tell("listening", address=server.address)
+        ready(server.address)
+        try:
+            await connector.gone.wait()
+        finally:
+            await connector.close()
+        if connector.lost is not None:
+            raise connector.lost
+    finally:
+        if server is not None:
+            await server.close()
+        if journal is not state:
+            journal.close()

@@ -1,0 +1,352 @@
+"""One session on the desktop's side: the machine of runtime/wire between a link, a journal and a desktop.
+
+reads   link ─► machine ─► Act: begun in the journal, applied, settled, answered   (short ones at once, in the loop)
+looks   damage, and credit from the car ─► capture ─► parts                        (large ones in a thread)
+ticks   silence ends the session; the guard is told that this loop runs
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kernels.gate.word import boottime_ns
+from runtime.desktop.errors import DesktopLost
+from runtime.desktop.frame import Frame
+from runtime.desktop.guard import Guard
+from runtime.desktop.journal import Journal
+from runtime.desktop.packing import TileSender
+from runtime.desktop.protocol import Applied, Desktop
+from runtime.transport.stream import Stream, StreamBroken
+from runtime.wire.actions import Drag, Type
+from runtime.wire.messages import Act, Hello
+from runtime.wire.session import HEARTBEAT_NS, Closed, State, Transmit
+from runtime.wire.session_desktop import DesktopSession, Known, Refused
+from runtime.wire.tables import CloseReason, Outcome, Refusal, name_of
+
+_LONG_TEXT = 64  # characters; more than these are typed in a thread
+_MANY_TILES = 64  # more than these are captured in a thread: about 0.5 ms
+_FAREWELL_S = 1.0  # a link that does not take our last words in this is closed without them
+_FRAME_INTERVAL_S = 0.004  # between two captures of a screen that never rests
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a session ended: a CloseReason's name, a detail for people, what was done in it."""
+
+    reason: str
+    detail: str
+    applied: int
+    refused: int
+
+
+class DesktopLink:
+    """A peer of the connector. `greeting`, then `open` and `work` if it may have the desktop; `end` at any time."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        desktop: Desktop,
+        journal: Journal,
+        tell: Callable[..., None],
+        clock: Callable[[], int] = boottime_ns,
+    ) -> None:
+        self.peer = stream.peer
+        self._clock = clock
+        self.job = ""
+        self.ended = asyncio.Event()
+        self.guard: Guard | None = None
+        self._stream, self._desktop, self._journal, self._tell = stream, desktop, journal, tell
+        self._session = DesktopSession(self._clock())
+        self._out: deque[bytes | bytearray] = deque()
+        self._out_ready = asyncio.Event()
+        self._over = asyncio.Event()
+        self._acts: deque[tuple[Act, int]] = deque()
+        self._acting: asyncio.Task[None] | None = None
+        self._sender = TileSender()
+        self._look = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._is_damaged = True
+        self._fault: DesktopLost | None = None
+        self._is_released = False
+        self._applied = self._refused = 0
+
+    # Before the session is open.
+
+    async def greeting(self) -> Hello | None:
+        """Returns the peer's hello, None if it ended, was too slow or spoke something else."""
+        while self._session.state is State.idle:
+            data = await self._receive_until_deadline()
+            events = self._session.receive(data, self._clock()) if data else self._session.tick(self._clock())
+            for event in events:
+                if isinstance(event, Hello):
+                    self.job = event.job
+                    return event
+                self._common(event)
+        return None
+
+    def open(self, known: Known, session: int, tile_key: bytes) -> None:
+        """Answers the hello."""
+        width, height = self._desktop.size
+        for event in self._session.answer(known, session=session, width=width, height=height, tile_key=tile_key):
+            self._common(event)
+
+    def end(self, reason: CloseReason, detail: str) -> None:
+        """Ends the session from this side, with a bye. What is pressed is released first."""
+        self._release(reason.name)
+        if self._session.state not in (State.closed, State.closing):
+            self._queue(self._session.send_bye(reason, detail))
+        self._over.set()
+
+    def supersede(self, owner_epoch: int) -> None:
+        """A newer owner has come, or the same one over a new link: this link may not act any more."""
+        self._session.supersede(owner_epoch)
+        self.end(CloseReason.superseded, f"owner {owner_epoch} took the session over")
+
+    # While it is open.
+
+    async def work(self) -> Ending:
+        """Runs the session to its end. Raises DesktopLost if the desktop went away."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(2, thread_name_prefix="desktop") as pool:
+            self._pool = pool
+            loop.add_reader(self._desktop.fileno(), self._on_damage)
+            tasks = [asyncio.create_task(run) for run in (self._read(), self._write(), self._show(), self._tick())]
+            over = asyncio.create_task(self._over.wait())
+            try:
+                done, _ = await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                with suppress(ValueError, OSError):
+                    loop.remove_reader(self._desktop.fileno())
+                self._release("end")
+                for task in [*tasks, over]:
+                    task.cancel()
+                await asyncio.gather(*tasks, over, return_exceptions=True)
+                if self._acting is not None:
+                    await asyncio.gather(self._acting, return_exceptions=True)
+        if self._fault is not None:
+            raise self._fault
+        if self._session.state is State.closing:  # the car said bye, and everything is released
+            assert self._session.closed is not None
+            self._queue(self._session.send_bye(self._session.closed.reason))
+        closed = self._session.closed or Closed(CloseReason.end_of_stream, "the link broke", by_peer=True)
+        return Ending(name_of(CloseReason, closed.reason), closed.detail, self._applied, self._refused)
+
+    async def flush_and_close(self) -> None:
+        """Sends what is queued, as far as the link takes it, and closes it."""
+        with suppress(StreamBroken, asyncio.TimeoutError):
+            while self._out:
+                await asyncio.wait_for(self._stream.send(self._out.popleft()), _FAREWELL_S)
+        self._stream.close()
+
+    # Reading and acting.
+
+    async def _read(self) -> None:
+        while not self._over.is_set():
+            try:
+                data = await self._stream.receive()
+            except StreamBroken:
+                data = b""
+            now_ns = self._clock()
+            events = self._session.receive(data, now_ns) if data else self._session.end_of_stream()
+            for event in events:
+                if isinstance(event, Act):
+                    self._act(event, now_ns)
+                else:
+                    self._common(event)
+            if not data:
+                return
+
+    def _common(self, event: Any) -> None:
+        if isinstance(event, Transmit):
+            self._queue(event.data)
+        elif isinstance(event, Closed):
+            self._release(name_of(CloseReason, event.reason))
+            self._over.set()
+        elif isinstance(event, Refused):
+            self._note_refused(event.act, event.reason)
+        else:
+            self._look.set()  # credit, or another region of interest
+
+    def _act(self, act: Act, received_ns: int) -> None:
+        """Applies `act` now if it is short and nothing is before it, else in its turn in a thread."""
+        is_long = isinstance(act.action, Drag) or (isinstance(act.action, Type) and len(act.action.text) > _LONG_TEXT)
+        if self._acting is None and not is_long:
+            try:
+                self._apply(act, received_ns)
+            except DesktopLost as error:
+                self._lose(error)
+            return
+        self._acts.append((act, received_ns))
+        if self._acting is None:
+            self._acting = asyncio.create_task(self._act_in_turn())
+
+    async def _act_in_turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._acts and not self._over.is_set():
+                act, received_ns = self._acts.popleft()
+                step = self._journal.begin(act.job, act.seq)
+                applied = await loop.run_in_executor(
+                    self._pool, self._desktop.apply, act.action, act.precondition, step
+                )
+                self._settle(act, received_ns, applied)
+        except DesktopLost as error:
+            self._lose(error)
+        finally:
+            self._acting = None
+
+    def _apply(self, act: Act, received_ns: int) -> None:
+        step = self._journal.begin(act.job, act.seq)
+        self._settle(act, received_ns, self._desktop.apply(act.action, act.precondition, step))
+
+    def _settle(self, act: Act, received_ns: int, applied: Applied) -> None:
+        self._journal.finish(act.job, act.seq, applied.outcome, applied.reason)
+        if self._session.state in (State.open, State.closing):
+            self._queue(
+                self._session.send_result(
+                    act.seq, applied.outcome, applied.reason, received_ns=received_ns, applied_ns=applied.applied_ns
+                )
+            )
+        self._applied += applied.outcome is Outcome.applied
+        self._refused += applied.outcome is Outcome.refused
+        self._tell_action(act, applied.outcome, applied.reason, received_ns, applied.applied_ns, applied.grabbed_us)
+
+    def _note_refused(self, act: Act, reason: Refusal) -> None:
+        """The fence refused `act`: its seq is used up, also for the sessions to come, if it was this job's next."""
+        self._refused += 1
+        uses_up = reason not in (Refusal.wrong_job, Refusal.old_owner, Refusal.repeated_seq)
+        if uses_up and self._acting is None:  # with one under way the journal stands at that one
+            self._journal.begin(act.job, act.seq)
+            self._journal.finish(act.job, act.seq, Outcome.refused, reason)
+        self._tell_action(act, Outcome.refused, reason, self._clock(), 0, 0)
+
+    def _tell_action(
+        self, act: Act, outcome: Outcome, reason: Refusal, received_ns: int, applied_ns: int, grabbed_us: int
+    ) -> None:
+        self._tell(
+            "action",
+            job=act.job,
+            owner_epoch=act.owner_epoch,
+            seq=act.seq,
+            frame=act.frame,
+            kind=type(act.action).__name__.lower(),
+            outcome=outcome.name,
+            reason=reason.name,
+            received_ns=received_ns,
+            applied_ns=applied_ns,
+            grabbed_us=grabbed_us,
+        )
+
+    # Looking.
+
+    def _on_damage(self) -> None:
+        try:
+            if self._desktop.drain():
+                self._is_damaged = True
+                self._look.set()
+        except DesktopLost as error:
+            self._lose(error)
+
+    async def _show(self) -> None:
+        """Captures and sends whenever the screen has changed and the car has given credit."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            if not self._is_damaged or self._session.credits < 1 or self._session.state is not State.open:
+                continue
+            began = loop.time()
+            try:
+                frame = await self._capture(loop)
+            except DesktopLost as error:
+                self._lose(error)
+                return
+            for part in self._sender.pack(frame):
+                await self._send_now(self._session.send_part(part))
+            if self._is_damaged and (wait_s := began + _FRAME_INTERVAL_S - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+
+    async def _capture(self, loop: asyncio.AbstractEventLoop) -> Frame:
+        tiles = self._desktop.drain()
+        self._is_damaged = False
+        if tiles <= _MANY_TILES:
+            frame = self._desktop.capture(self._session.last_frame)
+        else:
+            loop.remove_reader(self._desktop.fileno())  # one at a time may use its connection
+            try:
+                frame = await loop.run_in_executor(self._pool, self._desktop.capture, self._session.last_frame)
+            finally:
+                loop.add_reader(self._desktop.fileno(), self._on_damage)
+        self._on_damage()  # what came while we waited for the pixels lies in no socket any more
+        return frame
+
+    # Writing, time, the end.
+
+    def _queue(self, data: bytes | bytearray) -> None:
+        self._out.append(data)
+        self._out_ready.set()
+
+    async def _send_now(self, data: bytes | bytearray) -> None:
+        """Queues a part of a frame, and waits until the link has taken it: latest wins."""
+        self._queue(data)
+        self._sent = asyncio.Event()
+        await self._sent.wait()
+
+    async def _write(self) -> None:
+        while True:
+            await self._out_ready.wait()
+            self._out_ready.clear()
+            try:
+                while self._out:
+                    await self._stream.send(self._out.popleft())
+            except StreamBroken:
+                for event in self._session.end_of_stream():
+                    self._common(event)
+                return
+            self._sent.set()
+
+    async def _tick(self) -> None:
+        while not self._over.is_set():
+            now_ns = self._clock()
+            if self.guard is not None:
+                self.guard.beat()
+            for event in self._session.tick(now_ns):
+                self._common(event)
+            await asyncio.sleep(max(min(self._session.deadline_ns - self._clock(), HEARTBEAT_NS) / 1e9, 0.001))
+
+    def _release(self, reason: str) -> None:
+        """Lets go of everything, once; only a link that had the desktop has anything to let go of."""
+        if self._is_released or self.guard is None:
+            return
+        self._is_released = True
+        held = sorted(self._desktop.pressed())
+        try:
+            self._desktop.release_all()
+        except DesktopLost as error:
+            self._fault = error
+        self._tell("released", job=self.job, reason=reason, held=held)
+
+    def _lose(self, error: DesktopLost) -> None:
+        self._fault = error
+        self._over.set()
+
+    async def _receive_until_deadline(self) -> bytes:
+        """Returns bytes from the peer, b"" at the machine's deadline; a broken link ends the session."""
+        seconds = max(self._session.deadline_ns - self._clock(), 0) / 1e9
+        try:
+            data = await asyncio.wait_for(self._stream.receive(), seconds)
+        except asyncio.TimeoutError:
+            return b""
+        except StreamBroken:
+            data = b""
+        if not data:
+            self._session.end_of_stream()
+        return data
