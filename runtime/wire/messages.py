@@ -19,7 +19,8 @@ from runtime.wire.tables import OLDEST_VERSION, Encoding, Outcome
 MESSAGE_CAP = 1 << 20  # bytes after the length; what a car takes
 REQUEST_CAP = 1 << 16  # what a desktop takes: nothing that a car may say is longer
 MAX_CREDIT = 8  # frames on their way at once
-MAX_TILES = 65_536  # 16384 × 16384 pixels
+MAX_PIXELS = 36_000_000  # of a screen; 8K UHD has 33.2 million
+MAX_TILES = 2048  # in one part
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Side = Annotated[int, Meta(ge=1, le=16_384)]  # of a screen, in pixels

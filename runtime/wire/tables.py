@@ -91,8 +91,8 @@ class Encoding(Numbered):
     """How the tiles of a frame part are packed."""
 
     raw = 0, "pixels as they are"
-    zstd = 1, "one zstd frame"
-    zstd_delta = 2, "one zstd frame of the pixels XOR what the tile showed before"
+    zstd_begin = 1, "planes; a new zstd stream begins here"
+    zstd = 2, "planes; the session's zstd stream goes on"
 
 
 def name_of(table: type[Numbered], number: int) -> str:
