@@ -162,7 +162,7 @@ class Dispatcher:
 
     def _drop(self, running: Running, error: ClaimLost) -> None:
         """The claim is another's by now: the run ends, and nothing that it still says counts."""
-        log.warning("job %s is dropped: %s", running.claim.job, error)
+        log.info("a run is dropped: %s", error.message, extra={"job": running.claim.job})
         self.running.pop(running.claim.job, None)
         if self._worker.is_up:
             self._worker.send(Cancel(running.claim.job, error.message))

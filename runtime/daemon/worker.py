@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from kernels.gate.word import REASONS, GateReader
+from runtime.agent.assets import NoAssets
 from runtime.agent.protocol import Agent, make_agent
 from runtime.config.config import Worker as WorkerSettings
 from runtime.daemon.channel import Channel
@@ -41,7 +42,7 @@ from runtime.wire.actions import describe, position
 log = logging.getLogger("idlehands.worker")
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
-HOLD_POLL_S = 0.02
+HOLD_POLL_S = 0.01
 
 
 class WorkerArguments(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ class WorkerProcess:
     def _agent(self, spec: JobSpec) -> Agent:
         key = (spec.agent, spec.model)
         if key not in self._agents:
-            self._agents[key] = make_agent(spec.agent, spec.model, self._models, self._settings.threads)
+            self._agents[key] = make_agent(spec.agent, NoAssets())
         return self._agents[key]
 
     async def _dial(self, claim: Claim, spec: JobSpec) -> RemoteDesktop:
@@ -187,6 +188,7 @@ async def run_worker(arguments: WorkerArguments) -> None:
     # A stop signal is the daemon's to give, over the link: a Ctrl-C in a terminal must not race it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     await worker.serve(os.getpid())
+    os._exit(0)  # the car wants its memory now: no waiting for a thread inside a model's run, no interpreter shutdown
 
 
 def main() -> None:

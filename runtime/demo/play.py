@@ -8,13 +8,14 @@ where it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.daemon.client import Client
+from runtime.daemon.client import Client, DaemonRefused
 from runtime.daemon.control import Event
 from runtime.demo.report import Action, Episode, Recording, Yield
 from runtime.demo.sheet import Shot
@@ -165,7 +166,8 @@ class Play:
         try:
             await asyncio.wait_for(self.watch.until_over(job), 0.05)
         except (TimeoutError, asyncio.TimeoutError):
-            await self.client.cancel(job, "the page ended the episode")
+            with contextlib.suppress(DaemonRefused):  # it ended by itself in this very moment
+                await self.client.cancel(job, "the page ended the episode")
             await asyncio.wait_for(self.watch.until_over(job), GRACE_AFTER_PAGE_S + RAISED_TIMER_S)
 
 

@@ -144,7 +144,7 @@ def _closings(stage: Stage) -> list[int]:
     for record in read_journal(settings.journal_path):
         is_open = record.get("state") == "open"
         if was_open and not is_open:
-            closings.append(int(record["boottime_ns"]))
+            closings.append(int(record["boot_ns"]))
         was_open = is_open
     return closings
 

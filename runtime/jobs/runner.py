@@ -21,11 +21,12 @@ import msgspec
 
 from kernels.gate.word import GateToken, boottime_ns
 from runtime.agent.protocol import Agent, Decision, Preempted
-from runtime.desktop.remote import RemoteDesktop, SessionLost
+from runtime.desktop.errors import SessionLost
+from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
-from runtime.transport.stream import TransportError
+from runtime.transport.errors import TransportError
 from runtime.wire.actions import Action, Ask, Done, Fail, Precondition, Wait
 from runtime.wire.tables import CloseReason, Outcome, Refusal
 
@@ -33,6 +34,7 @@ GATE_POLL_S = 0.002
 SETTLE_QUIET_MS = 20
 SETTLE_AT_MOST_MS = 250
 REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than livelock
+_REFUSALS = {int(refusal): refusal for refusal in Refusal}
 T = TypeVar("T")
 
 
@@ -196,7 +198,7 @@ class Runner:
             memory.actions += 1
         memory.pending_seq, memory.pending_state = 0, b""
         if result.outcome == Outcome.refused and result.reason in (Refusal.old_owner, Refusal.taken_over):
-            raise SessionLost(f"the desktop refused the action: {Refusal(result.reason).name}")
+            raise SessionLost(f"the desktop refused the action: {_REFUSALS[result.reason].meaning}")
         await self._unless_stopped(
             desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
         )
@@ -206,7 +208,7 @@ class Runner:
             Step(
                 seq=result.seq,
                 action=decided.action,
-                outcome=Outcome(result.outcome),
+                outcome=result.outcome,
                 reason=result.reason,
                 capture_us=view.capture_us,
                 transfer_us=desktop.transfer_us + max(0, (acted_ns - decided_ns) // 1000 - inject_us),
@@ -216,7 +218,7 @@ class Runner:
                 total_us=view.capture_us + desktop.transfer_us + (settled_ns - self._decide_began) // 1000,
             )
         )
-        return Outcome(result.outcome)
+        return result.outcome
 
     async def _leave(self, desktop: RemoteDesktop, kind: str) -> int:
         """Says goodbye, so that the desktop releases everything; returns when it said so, 0 if it did not."""
