@@ -174,8 +174,8 @@ def _heat_rows(policy: Policy) -> list[Rule]:
     heat, room = policy.heat, policy.heat.hysteresis_C
     limit = "the limit is {limit} °C"
     return [
-        _at_most("battery_too_hot", signals.PACK_TEMPERATURE, limit, heat.battery_max_C, room),
-        _at_least("battery_too_cold", signals.PACK_TEMPERATURE, limit, heat.battery_min_C, room),
+        _at_most("battery_too_hot", signals.PACK_HOTTEST, limit, heat.battery_max_C, room),
+        _at_least("battery_too_cold", signals.PACK_COLDEST, limit, heat.battery_min_C, room),
         _at_most("compute_too_hot", signals.COMPUTE_TEMPERATURE, limit, heat.compute_max_C, room),
         _at_most("cabin_too_hot", signals.CABIN_TEMPERATURE, limit, heat.cabin_max_C, room),
     ]

@@ -25,7 +25,8 @@ REAR_DRIVER_DOOR = "Vehicle.Cabin.Door.Row2.DriverSide.IsOpen"
 REAR_PASSENGER_DOOR = "Vehicle.Cabin.Door.Row2.PassengerSide.IsOpen"
 CHARGE = "Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"
 PACK_POWER = "Vehicle.Powertrain.TractionBattery.CurrentPower"
-PACK_TEMPERATURE = "Vehicle.Powertrain.TractionBattery.Temperature.Average"
+PACK_HOTTEST = "Vehicle.Powertrain.TractionBattery.Temperature.Max"
+PACK_COLDEST = "Vehicle.Powertrain.TractionBattery.Temperature.Min"
 IS_CHARGING = "Vehicle.Powertrain.TractionBattery.Charging.IsCharging"
 VOLTAGE_12V = "Vehicle.LowVoltageBattery.CurrentVoltage"
 CABIN_TEMPERATURE = "Vehicle.Cabin.HVAC.AmbientAirTemperature"
@@ -109,10 +110,9 @@ _ROWS = (
     _flag(REAR_PASSENGER_DOOR, "the rear door on the passenger's side", 1.0),
     # 350 kW into 50 kWh is 0.2 % a second; a display may round to whole percents.
     Signal(CHARGE, float, "%", "state of charge", 30.0, 0, 100, tolerance=2.0, max_per_s=0.5, is_core=True),
-    Signal(PACK_POWER, float, "W", "the pack's power", 5.0, -1e6, 1e6, tolerance=500.0),
-    Signal(
-        PACK_TEMPERATURE, float, "°C", "battery temperature", 60.0, -50, 90, tolerance=3.0, max_per_s=1.0, is_core=True
-    ),
+    Signal(PACK_POWER, float, "W", "the power into the pack", 5.0, -1e6, 1e6, tolerance=500.0),
+    Signal(PACK_HOTTEST, float, "°C", "the hottest cell", 60.0, -50, 90, tolerance=3.0, max_per_s=1.0, is_core=True),
+    Signal(PACK_COLDEST, float, "°C", "the coldest cell", 60.0, -50, 90, tolerance=3.0, max_per_s=1.0, is_core=True),
     _flag(IS_CHARGING, "the charger", 5.0),
     Signal(VOLTAGE_12V, float, "V", "the 12 V battery", 5.0, 5, 18, tolerance=0.5, is_core=True),
     Signal(CABIN_TEMPERATURE, float, "°C", "cabin temperature", 60.0, -50, 100, tolerance=3.0, max_per_s=2.0),

@@ -31,11 +31,9 @@ class SourceUrl:
 
 # scheme -> (module:function, form, what it reads). The function takes a SourceUrl and returns a Source.
 SOURCES: dict[str, tuple[str, str, str]] = {
-    "trace": (
-        "firmware_bridge.sources.trace:open_trace",
-        "trace:FILE?cues=FIFO&end=hold",
-        "a recorded or written trace",
-    ),
+    "can": ("firmware_bridge.sources.can:open_can", "can:INTERFACE/CHANNEL?map=CAR", "a CAN bus, listen-only"),
+    "canlog": ("firmware_bridge.sources.can_log:open_can_log", "canlog:FILE?map=CAR&end=hold", "candump, BLF or ASC"),
+    "trace": ("firmware_bridge.sources.trace:open_trace", "trace:FILE?cues=FIFO&end=hold", "a recorded trace"),
 }
 
 

@@ -31,7 +31,7 @@ def sentences(changes: dict[str, Value], policy: Policy | None = None) -> list[s
         ({s.DRIVER_DOOR: True}, "the driver's door is open, expected shut; opens with shut"),
         ({s.SPEED: 12.0, s.IS_MOVING: True}, "the speed is 12 km/h, a standstill, 0.5 km/h; opens at 0.5 km/h"),
         ({s.CONSENT: False}, "the owner's consent is not given, expected your signed consent"),
-        ({s.PACK_TEMPERATURE: 51.0}, "battery temperature is 51 °C, the limit is 45 °C; opens at 40 °C"),
+        ({s.PACK_HOTTEST: 51.0}, "the hottest cell is 51 °C, the limit is 45 °C; opens at 40 °C"),
         ({s.POWER_STATE: "ON"}, "the power state is ON, expected OFF or LOCK; opens with OFF or LOCK"),
     ],
 )
