@@ -19,6 +19,7 @@ from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import DesktopLost
 from runtime.desktop.frame import Frame
 from runtime.desktop.guard import Guard
+from runtime.desktop.inputs import Inputs, inputs_of
 from runtime.desktop.journal import Journal
 from runtime.desktop.packing import TileSender
 from runtime.desktop.protocol import Applied, Desktop
@@ -231,6 +232,7 @@ class DesktopLink:
     def _tell_action(
         self, act: Act, outcome: Outcome, reason: Refusal, received_ns: int, applied_ns: int, grabbed_us: int
     ) -> None:
+        inputs = inputs_of(act.action) if outcome is Outcome.applied else Inputs()
         self._tell(
             "action",
             job=act.job,
@@ -240,6 +242,8 @@ class DesktopLink:
             kind=type(act.action).__name__.lower(),
             outcome=outcome.name,
             reason=reason.name,
+            buttons=len(inputs.buttons),
+            keys=inputs.keys,
             received_ns=received_ns,
             applied_ns=applied_ns,
             grabbed_us=grabbed_us,
