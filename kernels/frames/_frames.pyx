@@ -2,9 +2,10 @@
 from kernels.common.variants cimport variant_index, variant_names
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uintptr_t
 
 cdef extern from "frames/frames.h":
+    enum: IH_RESIZE_SHRINK_MAX
     enum: IH_TILE
     enum: IH_HASH_BYTES
     enum: IH_DONE
@@ -23,16 +24,53 @@ cdef extern from "frames/frames.h":
     int ih_tile_arena(int w) nogil
     int ih_tile_hashes(int variant, const ih_frame *frame, const ih_tile_key *key, const ih_gate *gate,
                        ih_tile_sums *arena, uint8_t *hashes) nogil
+    ctypedef struct ih_axis:
+        int n_in
+        int n_out
+    ctypedef struct ih_quantise:
+        int16_t multiplier[4]
+        int16_t offset[4]
+        int shift
+        int is_unsigned
+        int plane_of[4]
+    ptrdiff_t ih_axis_bytes(int n_in, int n_out, int is_horizontal) nogil
+    void ih_axis_build(ih_axis *axis, int n_in, int n_out, int is_horizontal, void *memory) nogil
+    ptrdiff_t ih_resize_scratch_bytes(int w_in, int w_out) nogil
+    int ih_resize(int variant, const ih_frame *frame, const ih_axis *down, const ih_axis *along,
+                  const ih_quantise *quantise, const ih_gate *gate, int16_t *scratch, uint8_t *out) nogil
+    int ih_resize_and_hash(int variant, const ih_frame *frame, const ih_axis *down, const ih_axis *along,
+                           const ih_quantise *quantise, const ih_gate *gate, const ih_tile_key *key, int16_t *scratch,
+                           ih_tile_sums *arena, uint8_t *out, uint8_t *hashes) nogil
+    int ih_crop_resize(int variant, const ih_frame *frame, const int32_t (*boxes)[4], int count, int h_out, int w_out,
+                       const ih_quantise *quantise, const ih_gate *gate, int16_t *scratch, void *axis_memory,
+                       uint8_t *out) nogil
     int ih_tiles_differ(const uint8_t *hashes, const uint8_t *previous, int count, uint8_t *mask) nogil
     void ih_region_hash(const uint8_t *tiles, int count, int h, int w, const ih_tile_key *key, uint8_t *out) nogil
 
 TILE = IH_TILE
 HASH_BYTES = IH_HASH_BYTES
 KEY_BYTES = sizeof(ih_tile_key)
+SHRINK_MAX = IH_RESIZE_SHRINK_MAX
 
 
 def available_variants():
     return variant_names(<const void *const *>ih_frames_table)
+
+
+cdef class Memory:
+    """Memory for one call, or for the tables of an axis: aligned to 32 bytes, given back with the object."""
+
+    cdef void *allocated
+    cdef void *start
+
+    def __cinit__(self, size_t size):
+        self.allocated = PyMem_Malloc(size + 32)
+        if self.allocated == NULL:
+            raise MemoryError
+        self.start = <void *>((<uintptr_t>self.allocated + 31) & ~<uintptr_t>31)
+
+    def __dealloc__(self):
+        PyMem_Free(self.allocated)
 
 
 cdef int frame_of(const uint8_t[:, :, :] pixels, ih_frame *frame) except -1:
@@ -53,6 +91,13 @@ cdef const ih_tile_key *key_of(const uint8_t[::1] key) except NULL:
     return <const ih_tile_key *>&key[0]
 
 
+cdef int check_hashes(const ih_frame *frame, const uint8_t[:, :, ::1] hashes) except -1:
+    if (hashes.shape[0] != (frame.h + IH_TILE - 1) // IH_TILE or hashes.shape[1] != (frame.w + IH_TILE - 1) // IH_TILE
+            or hashes.shape[2] != IH_HASH_BYTES):
+        raise ValueError("hashes has the wrong shape")
+    return 0
+
+
 def tile_hashes(const uint8_t[:, :, :] pixels, const uint8_t[::1] key, uint8_t[:, :, ::1] hashes, uintptr_t gate,
                 variant):
     """Fills hashes (ceil(h/64), ceil(w/64), 16); returns 1 if the gate closed meanwhile, else 0."""
@@ -60,18 +105,11 @@ def tile_hashes(const uint8_t[:, :, :] pixels, const uint8_t[::1] key, uint8_t[:
     cdef int status, chosen = variant_index(<const void *const *>ih_frames_table, variant)
     cdef const ih_tile_key *expanded = key_of(key)
     frame_of(pixels, &frame)
-    if (hashes.shape[0] != (frame.h + IH_TILE - 1) // IH_TILE or hashes.shape[1] != (frame.w + IH_TILE - 1) // IH_TILE
-            or hashes.shape[2] != IH_HASH_BYTES):
-        raise ValueError("hashes has the wrong shape")
-    cdef void *arena = PyMem_Malloc(ih_tile_arena(frame.w) * sizeof(ih_tile_sums))
-    if arena == NULL:
-        raise MemoryError
-    try:
-        with nogil:
-            status = ih_tile_hashes(chosen, &frame, expanded, <const ih_gate *>gate, <ih_tile_sums *>arena,
-                                    &hashes[0, 0, 0])
-    finally:
-        PyMem_Free(arena)
+    check_hashes(&frame, hashes)
+    cdef Memory arena = Memory(ih_tile_arena(frame.w) * sizeof(ih_tile_sums))
+    with nogil:
+        status = ih_tile_hashes(chosen, &frame, expanded, <const ih_gate *>gate, <ih_tile_sums *>arena.start,
+                                &hashes[0, 0, 0])
     return status
 
 
@@ -91,3 +129,107 @@ def region_hash(const uint8_t[:, :, ::1] tiles, int h, int w, const uint8_t[::1]
         raise ValueError("tiles has the wrong shape")
     ih_region_hash(&tiles[0, 0, 0], <int>(tiles.shape[0] * tiles.shape[1]), h, w, key_of(key), out)
     return (<const char *>out)[:IH_HASH_BYTES]
+
+
+cdef class Axis:
+    """The weights of one axis of a resize; kept by the face, as building them takes longer than a row does."""
+
+    cdef ih_axis axis
+    cdef Memory memory
+
+    def __cinit__(self, int n_in, int n_out, bint is_horizontal):
+        cdef ptrdiff_t size = ih_axis_bytes(n_in, n_out, is_horizontal)
+        if size < 0:
+            raise ValueError(f"{n_in} pixels cannot become {n_out}: at most {IH_RESIZE_SHRINK_MAX}-fold smaller")
+        self.memory = Memory(size)
+        ih_axis_build(&self.axis, n_in, n_out, is_horizontal, self.memory.start)
+
+
+cdef class Quantise:
+    """From levels to the tensor's integers; the sequences are by the frame's channels B, G, R."""
+
+    cdef ih_quantise values
+
+    def __cinit__(self, multiplier, offset, int shift, bint is_unsigned, plane_of):
+        self.values.multiplier = [*multiplier, 0]
+        self.values.offset = [*offset, 0]
+        self.values.plane_of = [*plane_of, 0]
+        self.values.shift = shift
+        self.values.is_unsigned = is_unsigned
+        if sorted(plane_of) != [0, 1, 2] or not 0 <= shift <= 8:
+            raise ValueError("plane_of must be a permutation of 0, 1, 2 and shift in 0..8")
+
+
+cdef int check_axes(const ih_frame *frame, Axis down, Axis along, const uint8_t[:, :, ::1] out) except -1:
+    if down.axis.n_in != frame.h or along.axis.n_in != frame.w:
+        raise ValueError("the axes were built for another frame")
+    if out.shape[0] != 3 or out.shape[1] != down.axis.n_out or out.shape[2] != along.axis.n_out:
+        raise ValueError(f"out must be (3, {down.axis.n_out}, {along.axis.n_out})")
+    return 0
+
+
+def resize(const uint8_t[:, :, :] pixels, Axis down not None, Axis along not None, Quantise quantise not None,
+           uint8_t[:, :, ::1] out, uintptr_t gate, variant):
+    """Fills out (3, h, w); returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status, chosen = variant_index(<const void *const *>ih_frames_table, variant)
+    frame_of(pixels, &frame)
+    check_axes(&frame, down, along, out)
+    cdef Memory scratch = Memory(ih_resize_scratch_bytes(frame.w, along.axis.n_out))
+    with nogil:
+        status = ih_resize(chosen, &frame, &down.axis, &along.axis, &quantise.values, <const ih_gate *>gate,
+                           <int16_t *>scratch.start, &out[0, 0, 0])
+    return status
+
+
+def resize_and_hash(const uint8_t[:, :, :] pixels, Axis down not None, Axis along not None,
+                    Quantise quantise not None, const uint8_t[::1] key, uint8_t[:, :, ::1] out,
+                    uint8_t[:, :, ::1] hashes, uintptr_t gate, variant):
+    """Fills out (3, h, w) and hashes (rows, cols, 16); returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status, chosen = variant_index(<const void *const *>ih_frames_table, variant)
+    cdef const ih_tile_key *expanded = key_of(key)
+    frame_of(pixels, &frame)
+    check_axes(&frame, down, along, out)
+    check_hashes(&frame, hashes)
+    cdef Memory scratch = Memory(ih_resize_scratch_bytes(frame.w, along.axis.n_out))
+    cdef Memory arena = Memory(ih_tile_arena(frame.w) * sizeof(ih_tile_sums))
+    with nogil:
+        status = ih_resize_and_hash(chosen, &frame, &down.axis, &along.axis, &quantise.values, <const ih_gate *>gate,
+                                    expanded, <int16_t *>scratch.start, <ih_tile_sums *>arena.start, &out[0, 0, 0],
+                                    &hashes[0, 0, 0])
+    return status
+
+
+def crop_resize(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, Quantise quantise not None,
+                uint8_t[:, :, :, ::1] out, uintptr_t gate, variant):
+    """Fills out (n, 3, h, w) from boxes (n, 4) of x, y, w, h; returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int i, x, y, w, h, widest = 0
+    cdef ptrdiff_t along, down, tables = 0
+    cdef int status, chosen = variant_index(<const void *const *>ih_frames_table, variant)
+    cdef int h_out = <int>out.shape[2], w_out = <int>out.shape[3]
+    frame_of(pixels, &frame)
+    if boxes.shape[1] != 4 or out.shape[0] != boxes.shape[0] or out.shape[1] != 3:
+        raise ValueError("boxes is (n, 4) and out (n, 3, h, w)")
+    if boxes.shape[0] == 0:
+        return 0
+    for i in range(<int>boxes.shape[0]):
+        x, y, w, h = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
+        if w < 1 or h < 1 or x < 0 or y < 0 or x > frame.w - w or y > frame.h - h:
+            raise ValueError(f"box {i}: {w}x{h} at ({x}, {y}) is empty or leaves the frame of "
+                             f"{frame.w}x{frame.h} pixels")
+        along = ih_axis_bytes(w, w_out, True)
+        down = ih_axis_bytes(h, h_out, False)
+        if along < 0 or down < 0:
+            raise ValueError(f"box {i}: {w}x{h} cannot become {w_out}x{h_out}: "
+                             f"at most {IH_RESIZE_SHRINK_MAX}-fold smaller")
+        tables = max(tables, along + down)
+        widest = max(widest, w)
+    cdef Memory scratch = Memory(ih_resize_scratch_bytes(widest, w_out))
+    cdef Memory memory = Memory(tables)
+    with nogil:
+        status = ih_crop_resize(chosen, &frame, <const int32_t (*)[4]>&boxes[0, 0], <int>boxes.shape[0], h_out, w_out,
+                                &quantise.values, <const ih_gate *>gate, <int16_t *>scratch.start, memory.start,
+                                &out[0, 0, 0, 0])
+    return status

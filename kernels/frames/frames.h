@@ -7,6 +7,7 @@
 
 #include "common/gate_word.h"
 #include "common/variants.h"
+#include "frames/resize.h"
 #include "frames/tile_hash.h"
 
 typedef struct ih_frame {
@@ -18,6 +19,9 @@ typedef struct ih_frame {
 typedef struct ih_frames_ops {
     ih_tile_group_fn *tile_group;
     ih_tile_finish_fn *tile_finish;
+    ih_vertical_fn *vertical;
+    ih_horizontal_fn *horizontal;
+    ih_quantise_fn *quantise;
 } ih_frames_ops;
 
 extern const void *const ih_frames_table[IH_VARIANT_COUNT]; /* ih_frames_ops or NULL */
@@ -57,12 +61,35 @@ void ih_region_hash(const uint8_t *tiles, int count, int h, int w, const ih_tile
 /* SipHash-2-4-128 of whole words. */
 void ih_siphash_128(const uint64_t *words, size_t count, const uint64_t sip[2], uint8_t out[IH_HASH_BYTES]);
 
-#define IH_DECLARE_TILE_HASH(variant)                \
+/* Bytes of the scratch of a resize from rows of w_in pixels to rows of w_out; aligned to 32. */
+ptrdiff_t ih_resize_scratch_bytes(int w_in, int w_out);
+
+/* Resizes the frame to planes out (3, down.n_out, along.n_out). IH_PREEMPTED between rows. */
+int ih_resize(int variant, const ih_frame *frame, const ih_axis *down, const ih_axis *along,
+              const ih_quantise *quantise, const ih_gate *gate, int16_t *scratch, uint8_t *out);
+
+/* The same and ih_tile_hashes in one pass: eight rows are hashed, then resized while they are near. */
+int ih_resize_and_hash(int variant, const ih_frame *frame, const ih_axis *down, const ih_axis *along,
+                       const ih_quantise *quantise, const ih_gate *gate, const ih_tile_key *key, int16_t *scratch,
+                       ih_tile_sums *arena, uint8_t *out, uint8_t *hashes);
+
+/* Resizes each box (x, y, w, h; inside the frame) to out (count, 3, h_out, w_out); scratch for the widest box and
+ * axis_memory for the largest tables of both axes. */
+int ih_crop_resize(int variant, const ih_frame *frame, const int32_t (*boxes)[4], int count, int h_out, int w_out,
+                   const ih_quantise *quantise, const ih_gate *gate, int16_t *scratch, void *axis_memory, uint8_t *out);
+
+#define IH_DECLARE_FRAMES(variant)                   \
     ih_tile_group_fn ih_tile_group_##variant;        \
-    ih_tile_finish_fn ih_tile_finish_##variant;
-IH_DECLARE_TILE_HASH(scalar)
-IH_DECLARE_TILE_HASH(avx2)
-IH_DECLARE_TILE_HASH(avx512)
-IH_DECLARE_TILE_HASH(neon)
+    ih_tile_finish_fn ih_tile_finish_##variant;      \
+    ih_vertical_fn ih_vertical_##variant;            \
+    ih_horizontal_fn ih_horizontal_##variant;        \
+    ih_quantise_fn ih_quantise_##variant;
+IH_DECLARE_FRAMES(scalar)
+IH_DECLARE_FRAMES(avx2)
+IH_DECLARE_FRAMES(avx512)
+IH_DECLARE_FRAMES(neon)
+
+/* The output pixels from `first` on, for variants that work in fours. */
+void ih_horizontal_tail(const int16_t *v, const ih_axis *axis, int16_t *h, int first);
 
 #endif

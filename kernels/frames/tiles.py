@@ -85,6 +85,7 @@ def expanded_key(key: bytes) -> NDArray[np.uint8]:
         got = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
         raise ValueError(f"a tile key has 16 or 32 bytes, got {got}")
     material = hashlib.shake_256(b"idlehands tile hash 1" + bytes([len(key)]) + key).digest(native.KEY_BYTES)
-    expanded = np.frombuffer(material, np.uint64).copy().view(np.uint8)  # a copy of u64: aligned to 8 bytes
+    words = np.array(np.frombuffer(material, np.uint64))  # a copy as u64: aligned to 8 bytes
+    expanded: NDArray[np.uint8] = words.view(np.uint8)
     expanded.flags.writeable = False
     return expanded

@@ -87,7 +87,7 @@ cdef class Word:
         PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
         self.held = True
         if self.view.len != <Py_ssize_t>sizeof(ih_gate_word) or <uintptr_t>self.view.buf % 8:
-            raise ValueError(f"a gate word is {sizeof(ih_gate_word)} bytes at a multiple of 8, got {self.view.len} bytes")
+            raise ValueError(f"a gate word has {sizeof(ih_gate_word)} bytes at a multiple of 8, got {self.view.len}")
 
     def __dealloc__(self):
         if self.held:

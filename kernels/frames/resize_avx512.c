@@ -1,0 +1,50 @@
+/* The vertical part of the resize with AVX-512: all that touches the whole frame. */
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq")
+#include "frames/frames.h"
+
+#include <immintrin.h>
+
+/* Sixteen pixels of one output row, or those in `mask`; unrolled where `taps` is a constant. */
+static inline __attribute__((always_inline)) void vertical_16(const uint8_t *rows, ptrdiff_t stride, int taps,
+                                                              const int16_t *weights, int bias, __mmask16 mask,
+                                                              const uint8_t *next, int16_t *v)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    const __m512i back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    __m512i low = _mm512_set1_epi16((int16_t)bias), high = low;
+    for (int tap = 0; tap < taps; tap++) {
+        __m512i pixels = _mm512_maskz_loadu_epi32(mask, rows + tap * stride), weight = _mm512_set1_epi16(weights[tap]);
+        _mm_prefetch((const char *)(next + tap * stride), _MM_HINT_T1);
+        low = _mm512_add_epi16(low, _mm512_mulhi_epu16(_mm512_unpacklo_epi8(zero, pixels), weight));
+        high = _mm512_add_epi16(high, _mm512_mulhi_epu16(_mm512_unpackhi_epi8(zero, pixels), weight));
+    }
+    _mm512_storeu_si512(v, _mm512_permutex2var_epi64(low, front, high));
+    _mm512_storeu_si512(v + 32, _mm512_permutex2var_epi64(low, back, high));
+}
+
+static inline __attribute__((always_inline)) void vertical(const uint8_t *rows, ptrdiff_t stride, int taps,
+                                                           const int16_t *weights, int bias, int w,
+                                                           const uint8_t *next, int16_t *v)
+{
+    int x = 0;
+    for (; x + 16 <= w; x += 16)
+        vertical_16(rows + 4 * x, stride, taps, weights, bias, 0xffff, next + 4 * x, v + 4 * x);
+    if (x < w) /* stores into the padding of v */
+        vertical_16(rows + 4 * x, stride, taps, weights, bias, (__mmask16)((1u << (w - x)) - 1), rows, v + 4 * x);
+}
+
+void ih_vertical_avx512(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias, int w,
+                        const uint8_t *next, int16_t *v)
+{
+    if (taps == 2)
+        vertical(rows, stride, 2, weights, bias, w, next, v);
+    else if (taps == 3)
+        vertical(rows, stride, 3, weights, bias, w, next, v);
+    else if (taps == 4)
+        vertical(rows, stride, 4, weights, bias, w, next, v);
+    else
+        vertical(rows, stride, taps, weights, bias, w, next, v);
+}
+#endif
