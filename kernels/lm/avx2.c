@@ -13,5 +13,5 @@ static int supported(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-#include "lm/variant.inc"
+#include "lm/variant.h"
 #endif

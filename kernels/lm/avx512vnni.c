@@ -14,5 +14,5 @@ static int supported(void)
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
 
-#include "lm/variant.inc"
+#include "lm/variant.h"
 #endif

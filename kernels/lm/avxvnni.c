@@ -19,5 +19,5 @@ static int supported(void)
         && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
-#include "lm/variant.inc"
+#include "lm/variant.h"
 #endif

@@ -1,4 +1,4 @@
-/* Sixteen lanes on AVX2: two registers. The names here are what rows.inc, matmul.inc and attend.inc are written on:
+/* Sixteen lanes on AVX2: two registers. The names here are what rows.h, matmul.h and attend.h are written on:
  * vf sixteen floats, vi sixteen int32, vw one line of 64 weight bytes. Defined for AVX-VNNI too (IH_LM_AVXVNNI). */
 #ifndef IH_LM_LANES_H
 #define IH_LM_LANES_H
@@ -125,7 +125,6 @@ LANES vw vw_high(vw x)
     return vw_low((vw){_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
 }
 
-LANES void fetch_ahead(const uint8_t *at) { _mm_prefetch((const char *)at, _MM_HINT_NTA); }
 
 /* sum + four unsigned weights times x[0..4), in each of eight rows. */
 LANES __m256i dot_half(__m256i sum, __m256i weights, __m256i four)

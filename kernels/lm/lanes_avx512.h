@@ -45,7 +45,6 @@ LANES vw vw_load(const uint8_t *line) { return _mm512_loadu_si512(line); }
 LANES vw vw_low(vw x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 LANES vw vw_high(vw x) { return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15)); }
 LANES vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
-LANES void fetch_ahead(const uint8_t *at) { _mm_prefetch((const char *)at, _MM_HINT_NTA); }
 
 /* sum + four unsigned weights times x[0..4), for each row. The intrinsic makes gcc 12 spill the accumulators. */
 LANES vi vi_dot(vi sum, vw weights, const int8_t *x)

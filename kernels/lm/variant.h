@@ -3,15 +3,15 @@
 
 #include "lm/lm.h"
 
-#include "lm/rows.inc"
+#include "lm/rows.h"
 
-#include "lm/matmul.inc"
+#include "lm/matmul.h"
 
 #define NAME(name) name##_f16
 #define KV_TYPE uint16_t
 #define LOAD_KV vf_load_f16
 #define SCALED 0
-#include "lm/attend.inc"
+#include "lm/attend.h"
 #undef NAME
 #undef KV_TYPE
 #undef LOAD_KV
@@ -21,7 +21,7 @@
 #define KV_TYPE int8_t
 #define LOAD_KV vf_load_i8
 #define SCALED 1
-#include "lm/attend.inc"
+#include "lm/attend.h"
 
 #define JOIN(a, b) a##b
 #define PUBLIC(name) JOIN(ih_lm_, name)

@@ -2,7 +2,17 @@
  * One source for decode (a tile of 1, bound by reading the weights) and prefill (bound by the dot products).
  * Included once by each variant's file, after its lanes. */
 
-#define FETCH_AHEAD 4096 /* bytes: far enough to hide memory, near enough to stay in the first-level cache */
+#define STREAMING 4 /* tokens: with more, the dot products take longer than the reading */
+
+/* Asks for a block's lines in their order, just before they are used. The loads below run out of order, which keeps the
+ * hardware's stream prefetcher from seeing a stream; these do not wait for anything. Measured on Zen 4, share of the read
+ * probe (Q4_1, Q8_0): none 0.89, 0.74; this 0.97, 0.96; 256 bytes ahead 0.96, 0.85; 4 KB ahead 0.85, 0.60. */
+LANES void touch(const uint8_t *at, size_t bytes)
+{
+#pragma GCC unroll 16
+    for (size_t line = 0; line < bytes; line += 64)
+        __builtin_prefetch(at + line, 0, 0);
+}
 
 /* In what follows `count` tokens make a tile; it is a constant wherever these are inlined. */
 LANES void dot_nibbles(vi *isum, int count, const uint8_t *lines, const int8_t *q)
@@ -110,10 +120,10 @@ LANES void panel_tile(int type, int count, const uint8_t *panel, const ih_lm_inp
     for (int32_t b = 0; b < x->cols / IH_LM_BLOCK; b++) {
         size_t at = (size_t)b * x->tokens + t;
         const uint8_t *block = panel + (size_t)b * bytes, *pair = panel + (size_t)(b / 2) * (2 * bytes + 64);
-        if (count <= 4 && type < IH_LM_F16)
-#pragma GCC unroll 16
-            for (size_t line = 0; line < bytes; line += 64)
-                fetch_ahead((type == IH_LM_Q4_1 || type == IH_LM_Q6_K ? block : pair + b % 2 * bytes) + FETCH_AHEAD + line);
+        if (count <= STREAMING && (type == IH_LM_Q4_1 || type == IH_LM_Q6_K))
+            touch(block, bytes);
+        else if (count <= STREAMING && type < IH_LM_F16)
+            touch(pair + (b % 2 ? 64 + bytes : 0), b % 2 ? bytes : 64 + bytes);
         if (type == IH_LM_Q4_1)
             block_q4_1(sum, count, block, x, at);
         else if (type == IH_LM_Q4_0)
