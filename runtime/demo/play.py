@@ -116,8 +116,8 @@ class Play:
             self.recording.raised_timer_s = RAISED_TIMER_S
             asyncio.get_running_loop().create_task(self._after_first_action(driver_returns))
         finish = await self.driver.finished()
-        picture = await self.driver.picture() if keep_shot else None
         await self._see_job_over(job)
+        picture = await self.driver.picture() if keep_shot else None
         actions = self.watch.actions.get(job, [])
         was_cut = job in self.watch.yields
         episode = Episode(

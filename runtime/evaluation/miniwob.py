@@ -161,8 +161,11 @@ class MiniwobDriver:
         return await self._finish
 
     async def picture(self) -> bytes:
-        """Returns what the page's window shows, as PNG."""
-        return base64.b64decode((await self._browser.command("Page.captureScreenshot", format="png"))["data"])
+        """Returns what the page shows below its end cover, as PNG. For when no agent looks at it any more."""
+        await self._browser.evaluate("core.cover_div.style.visibility = 'hidden'")
+        shot = await self._browser.command("Page.captureScreenshot", format="png")
+        await self._browser.evaluate("core.cover_div.style.visibility = ''")
+        return base64.b64decode(shot["data"])
 
     async def blank(self) -> None:
         """Leaves the page, so that a late action of an agent meets nothing."""
