@@ -1,0 +1,1 @@
+"""The ledger: what every run of a job used, in a chain of hashes that shows when a line was changed or lost."""
