@@ -21,17 +21,19 @@ from runtime.desktop.frame import Frame
 from runtime.desktop.guard import Guard
 from runtime.desktop.inputs import Inputs, inputs_of
 from runtime.desktop.journal import Journal
-from runtime.desktop.packing import TileSender
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Drag, Type
-from runtime.wire.messages import Act, Hello
+from runtime.wire.messages import Act, Hello, Interest
 from runtime.wire.session import HEARTBEAT_NS, Closed, State, Transmit
 from runtime.wire.session_desktop import DesktopSession, Known, Refused
 from runtime.wire.tables import CloseReason, Outcome, Refusal, name_of
+from runtime.wire.tiles import FAST, LOCAL, SLOW, SLOW_BYTES_PER_S, TilePacker
 
 _LONG_TEXT = 64  # characters; more than these are typed in a thread
 _MANY_TILES = 64  # more than these are captured in a thread: about 0.5 ms
+_SAME_MACHINE = ("uid:", "memory")  # how the peers of such links are called
+_TELLING_BYTES = 1 << 20  # so many must be sent to tell how fast a link is: more than the buffers below it hold
 _FAREWELL_S = 1.0  # a link that does not take our last words in this is closed without them
 _FRAME_INTERVAL_S = 0.004  # between two captures of a screen that never rests
 
@@ -69,7 +71,8 @@ class DesktopLink:
         self._over = asyncio.Event()
         self._acts: deque[tuple[Act, int]] = deque()
         self._acting: asyncio.Task[None] | None = None
-        self._sender = TileSender()
+        self._packer = TilePacker(LOCAL if stream.peer.startswith(_SAME_MACHINE) else FAST)
+        self._interest: tuple[int, int, int, int] | None = None
         self._look = asyncio.Event()
         self._sent = asyncio.Event()
         self._is_damaged = True
@@ -174,7 +177,9 @@ class DesktopLink:
         elif isinstance(event, Refused):
             self._note_refused(event.act, event.reason)
         else:
-            self._look.set()  # credit, or another region of interest
+            if isinstance(event, Interest):
+                self._interest = (event.x, event.y, event.w, event.h)
+            self._look.set()  # credit, perhaps
 
     def _act(self, act: Act, received_ns: int) -> None:
         """Applies `act` now if it is short and nothing is before it, else in its turn in a thread."""
@@ -273,10 +278,29 @@ class DesktopLink:
             except DesktopLost as error:
                 self._lose(error)
                 return
-            for part in self._sender.pack(frame):
-                await self._send_now(self._session.send_part(part))
+            if frame.frame_id > self._session.last_frame:
+                await self._send(frame)
             if self._is_damaged and (wait_s := began + _FRAME_INTERVAL_S - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
+
+    async def _send(self, frame: Frame) -> None:
+        """Sends what the car lacks of `frame`; waits for the link between parts, and learns how fast it is."""
+        parts = self._packer.parts(
+            frame.frame_id,
+            frame.pixels,
+            frame.hashes,
+            captured_ns=frame.captured_ns,
+            capture_us=frame.capture_us,
+            interest=self._interest,
+        )
+        began_ns, sent_bytes = self._clock(), 0
+        for part in parts:
+            data = self._session.send_part(part)
+            sent_bytes += len(data)
+            await self._send_now(data)
+        took_ns = self._clock() - began_ns
+        if sent_bytes > _TELLING_BYTES and self._packer.packing is not LOCAL:
+            self._packer.packing = SLOW if sent_bytes * 1e9 < SLOW_BYTES_PER_S * took_ns else FAST
 
     async def _capture(self, loop: asyncio.AbstractEventLoop) -> Frame:
         tiles = self._desktop.drain()

@@ -27,3 +27,9 @@ def inputs_of(action: Action) -> Inputs:
     if isinstance(action, Type):
         return Inputs(keys=len(action.text))
     return Inputs(keys=1) if isinstance(action, Key) else Inputs()
+
+
+def presses(action: Action) -> tuple[str, ...]:
+    """Returns the presses of `action` in words ("button 1", "key"): which ones, and nothing of what was typed."""
+    inputs = inputs_of(action)
+    return tuple(f"button {button}" for button in inputs.buttons) + ("key",) * inputs.keys

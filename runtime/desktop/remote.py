@@ -15,13 +15,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-import numpy as np
-
-from kernels.frames.tiles import TILE, hash_region
+from kernels.frames.tiles import hash_region
 from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import SessionLost, SessionRefused
 from runtime.desktop.frame import Frame
-from runtime.desktop.packing import TileMirror
+from runtime.desktop.mirror import Mirror
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Action, Precondition
 from runtime.wire.errors import ProtocolError
@@ -48,8 +46,7 @@ class RemoteDesktop:
         self._stream = stream
         self._clock = clock
         self._session = CarSession(self._clock())
-        self._mirror = TileMirror()
-        self._newest: FramePart | None = None
+        self._mirror = Mirror()
         self._frame: Frame | None = None
         self._out: deque[bytes | bytearray] = deque()
         self._out_ready = asyncio.Event()
@@ -124,7 +121,7 @@ class RemoteDesktop:
     async def next_frame(self, after_id: int = -1, timeout_s: float = 10.0) -> Frame:
         """Returns the newest frame, as soon as it is newer than `after_id`. Raises TimeoutError after `timeout_s`."""
         until = asyncio.get_running_loop().time() + timeout_s
-        while self._newest is None or self._newest.frame <= after_id:
+        while self._mirror.newest is None or self._mirror.newest.frame <= after_id:
             left_s = until - asyncio.get_running_loop().time()
             if left_s <= 0 or not await self._wait(left_s):
                 raise TimeoutError(f"the desktop showed no frame after {after_id} within {timeout_s:g} s")
@@ -139,10 +136,10 @@ class RemoteDesktop:
         until = loop.time() + at_most_ms / 1000
         known = after_id if after_id is not None else self._frame.frame_id if self._frame is not None else -1
         while (left_s := until - loop.time()) > 0:
-            has_changed = self._newest is not None and self._newest.frame > known
-            before = self._newest
+            has_changed = self._mirror.newest is not None and self._mirror.newest.frame > known
+            before = self._mirror.newest
             await self._wait(min(left_s, quiet_ms / 1000) if has_changed else left_s)
-            if has_changed and self._newest is before:
+            if has_changed and self._mirror.newest is before:
                 break
         return self._take()
 
@@ -236,6 +233,7 @@ class RemoteDesktop:
                     result.set_result(event)
             elif isinstance(event, HelloAnswer | Takeover | Closed):
                 self._changed.set()
+                self._tick_early.set()  # the heart beats from now on
         if self._session.state is State.closed:
             self._fail_results()
             self._changed.set()
@@ -257,7 +255,6 @@ class RemoteDesktop:
                 since_ns if is_same_clock else now_ns - self._began_ns + self._session.round_trip_ns // 2
             ) // 1000
             self._began_ns = 0
-            self._newest = part
             self._changed.set()
             self._owed_credit += 1
             if self._waiting or now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
@@ -293,22 +290,10 @@ class RemoteDesktop:
         return True
 
     def _take(self) -> Frame:
-        """Brings `frame` up to the mirror: copies the tiles that have changed since, into memory of its own."""
-        newest, mirror = self._newest, self._mirror
-        if newest is None:
+        """Brings `frame` up to the newest complete one."""
+        if self._mirror.newest is None:
             raise SessionLost("the desktop has shown no frame yet")
-        before = self._frame
-        changed = mirror.changed.copy()
-        if before is None or before.pixels.shape != mirror.pixels.shape:
-            pixels = mirror.pixels.copy()
-            changed[:] = True
-        else:
-            pixels = before.pixels
-            for row, column in np.argwhere(changed).tolist():
-                area = slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE)
-                pixels[area] = mirror.pixels[area]
-        mirror.changed[:] = False
-        self._frame = Frame(newest.frame, pixels, changed, mirror.hashes.copy(), newest.captured_ns, newest.capture_us)
+        self._frame = self._mirror.take()
         return self._frame
 
     def _check_alive(self) -> None:
@@ -344,5 +329,5 @@ class RemoteDesktop:
             while self._out:
                 await asyncio.wait_for(self._stream.send(self._out.popleft()), 1.0)
         self._stream.close()
-        self._mirror.pixels[:] = 0
+        self._mirror.wipe()
         self._fail_results()

@@ -111,7 +111,7 @@ def test_a_frame_stands_still_while_the_screen_goes_on(tmp_path: Path) -> None:
         before = remote.frame.pixels.copy()
         place.screen.paint(0, 0, 300, 200, RED)
         await asyncio.sleep(0)
-        while remote._newest is not None and remote._newest.frame == remote.frame.frame_id:
+        while remote._mirror.newest is not None and remote._mirror.newest.frame == remote.frame.frame_id:
             await asyncio.sleep(0)
         assert (remote.frame.pixels == before).all()
         await remote.bye()
