@@ -2,11 +2,16 @@
  * queries are grouped: scores are kept whole, so that no running maximum rescales what was added before.
  * Included twice by each variant's file, for f16 and for int8, with NAME, KV_TYPE, LOAD_KV and SCALED defined. */
 
+#ifndef HEAD_DIM_MAX
+#define HEAD_DIM_MAX 256
+#endif
+
 /* Scores of `count` queries and sixteen positions; lanes are positions. `count` is a constant where this is inlined. */
-LANES void NAME(score_tile)(const ih_lm_kv *kv, int32_t slot_group, const ih_lm_queries *qs, int from, int count, size_t at)
+LANES void NAME(score_tile)(const ih_lm_kv *kv, int32_t slot_group, const ih_lm_queries *qs, const float *q, int from,
+                            int count, size_t at)
 {
     const KV_TYPE *k = (const KV_TYPE *)kv->k + (size_t)slot_group * kv->head_dim * 16;
-    vf sum[ATTEND_ROWS];
+    vf sum[SCORE_ROWS];
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++)
         sum[i] = vf_zero();
@@ -14,7 +19,7 @@ LANES void NAME(score_tile)(const ih_lm_kv *kv, int32_t slot_group, const ih_lm_
         vf key = LOAD_KV(k + (size_t)d * 16);
 #pragma GCC unroll 16
         for (int i = 0; i < count; i++)
-            sum[i] = vf_fma(key, vf_set(qs->q[from + i][d]), sum[i]);
+            sum[i] = vf_fma(key, vf_set(q[(size_t)i * HEAD_DIM_MAX + d]), sum[i]);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++) {
@@ -87,16 +92,16 @@ LANES void NAME(mix_tile)(const ih_lm_kv *kv, const ih_lm_queries *qs, int from,
             vf_store(qs->out[from + i] + d + 16 * j, vf_mul(sum[i * wide + j], vf_set(inverse[from + i])));
 }
 
-/* Takes the largest tile that fits: ATTEND_ROWS, or 3, 2, 1. */
-LANES int NAME(tile_of)(int left)
+/* The largest tile that fits: `most`, or 3, 2, 1. */
+LANES int NAME(tile_of)(int left, int most)
 {
-    return left >= ATTEND_ROWS ? ATTEND_ROWS : left > 3 ? 3 : left;
+    return left >= most ? most : left > 3 ? 3 : left;
 }
 
-#define EACH_COUNT(X, argument)      \
+#define EACH_COUNT(X, most, argument) \
     {                                \
-        if (count == ATTEND_ROWS)    \
-            X(ATTEND_ROWS, argument); \
+        if (count == most)           \
+            X(most, argument);       \
         else if (count == 3)         \
             X(3, argument);          \
         else if (count == 2)         \
@@ -107,11 +112,14 @@ LANES int NAME(tile_of)(int left)
 
 static void NAME(scores)(const ih_lm_kv *kv, const ih_lm_queries *qs, int32_t base, int32_t end)
 {
+    float q[IH_LM_QUERIES * HEAD_DIM_MAX]; /* side by side: one address and constant offsets in the inner loop */
+    for (int i = 0; i < qs->count; i++)
+        memcpy(q + (size_t)i * HEAD_DIM_MAX, qs->q[i], (size_t)kv->head_dim * sizeof(float));
     for (int32_t g = base; g <= end; g++)
         for (int from = 0, count; from < qs->count; from += count) {
-            count = NAME(tile_of)(qs->count - from);
-#define SCORE(n, at) NAME(score_tile)(kv, g % kv->groups, qs, from, n, at)
-            EACH_COUNT(SCORE, (size_t)(g - base) * 16)
+            count = NAME(tile_of)(qs->count - from, SCORE_ROWS);
+#define SCORE(n, at) NAME(score_tile)(kv, g % kv->groups, qs, q + (size_t)from * HEAD_DIM_MAX, from, n, at)
+            EACH_COUNT(SCORE, SCORE_ROWS, (size_t)(g - base) * 16)
 #undef SCORE
         }
 }
@@ -119,7 +127,7 @@ static void NAME(scores)(const ih_lm_kv *kv, const ih_lm_queries *qs, int32_t ba
 static void NAME(mix)(const ih_lm_kv *kv, const ih_lm_queries *qs, int32_t base, const float *inverse)
 {
     for (int from = 0, count; from < qs->count; from += count) {
-        count = NAME(tile_of)(qs->count - from);
+        count = NAME(tile_of)(qs->count - from, ATTEND_ROWS);
         int32_t first = qs->first[from], last = qs->last[from];
         for (int i = 1; i < count; i++) {
             first = qs->first[from + i] < first ? qs->first[from + i] : first;
@@ -128,9 +136,9 @@ static void NAME(mix)(const ih_lm_kv *kv, const ih_lm_queries *qs, int32_t base,
         int32_t d = 0;
 #define MIX(n, wide) NAME(mix_tile)(kv, qs, from, n, wide, d, base, first, last, inverse)
         for (; d + 16 * ATTEND_WIDE <= kv->head_dim; d += 16 * ATTEND_WIDE)
-            EACH_COUNT(MIX, ATTEND_WIDE)
+            EACH_COUNT(MIX, ATTEND_ROWS, ATTEND_WIDE)
         for (; d < kv->head_dim; d += 16)
-            EACH_COUNT(MIX, 1)
+            EACH_COUNT(MIX, ATTEND_ROWS, 1)
 #undef MIX
     }
 }

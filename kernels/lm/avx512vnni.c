@@ -6,7 +6,7 @@
 #include "lm/lanes_avx512.h"
 
 #define VARIANT avx512vnni
-#define MACS_PER_US 150000
+#define MACS_PER_US 160000
 
 static int supported(void)
 {

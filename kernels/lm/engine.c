@@ -24,7 +24,7 @@ enum {
     OPS_A_LAYER,
 };
 
-#define CHUNK_US 16           /* aimed at between two polls; the promise is IH_GATE_POLL_NS */
+#define CHUNK_US 20           /* aimed at between two polls; the promise is IH_GATE_POLL_NS */
 #define STREAM_BYTES_PER_US 12000 /* a low guess at the rate of reading weights from memory */
 
 typedef struct {

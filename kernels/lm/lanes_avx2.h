@@ -8,6 +8,7 @@
 #include "lm/scalar.h"
 
 #define LANES static inline __attribute__((always_inline))
+#define SCORE_ROWS 3
 #define ATTEND_ROWS 3  /* queries at once: a register pair for each sum, within 16 registers */
 #define MATMUL_ROWS 2  /* tokens at once: an int and a float pair each */
 #define ATTEND_WIDE 1  /* vectors of V at once */
@@ -48,6 +49,8 @@ LANES void vf_store_f16(uint16_t *y, vf x)
     _mm_storeu_si128((__m128i *)y, _mm256_cvtps_ph(x.a, 0));
     _mm_storeu_si128((__m128i *)(y + 8), _mm256_cvtps_ph(x.b, 0));
 }
+
+LANES float round_f16(float x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(x), 0))); }
 
 LANES vf vf_load_i8(const int8_t *x)
 {

@@ -7,6 +7,7 @@
 #include "lm/scalar.h"
 
 #define LANES static inline __attribute__((always_inline))
+#define SCORE_ROWS 12  /* queries at once: a register each */
 #define ATTEND_ROWS 6  /* queries at once: times four registers of V, within 32 */
 #define ATTEND_WIDE 4
 #define MATMUL_ROWS 12 /* tokens at once: an int and a float register each, within 32 */
@@ -38,6 +39,8 @@ LANES vf vf_scale_by_power(vf x, vi n)
 {
     return _mm512_mul_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23)));
 }
+
+LANES float round_f16(float x) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(x), 0))); }
 
 /* One line of 64 weight bytes: four columns of sixteen rows. */
 typedef __m512i vw;

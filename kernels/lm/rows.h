@@ -29,12 +29,8 @@ static void quantise(const float *x, int8_t *q, float *scale, float *scaled_sum,
     vi_store_i8(q, a);
     vi_store_i8(q + 16, b);
     int32_t first = vi_sum(a), sum = first + vi_sum(b);
-    float in_f16[16] = {step, step * (float)sum};
-    uint16_t rounded[16];
-    vf_store_f16(rounded, vf_load(in_f16));
-    vf_store(in_f16, vf_load_f16(rounded));
-    *scale = in_f16[0];
-    *scaled_sum = in_f16[1];
+    *scale = round_f16(step);
+    *scaled_sum = round_f16(step * (float)sum);
     *neg128 = -128 * sum;
     *half = first;
 }
