@@ -1,0 +1,170 @@
+"""Packed weights and plans on disk, named by the content that they were made from.
+
+    <key>.head       what the model's inputs and outputs are, and where each packed weight lies     (MessagePack)
+    <key>.weights    packed weights, only ever appended to: older plans stay valid
+    <key>.<n>.plan   one plan for one set of input shapes, named by their hash; SHA-256, then MessagePack
+
+key = SHA-256 over the model's bytes, the variant, and this engine's own code. Files are written whole and then renamed, so that
+a reader sees all of one or nothing; a file that does not check out is as good as none.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import mmap
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from kernels.graph import _graph
+from kernels.graph.plan import Plan, Port
+from kernels.graph.views import Dims
+
+DIGEST_BYTES = 32
+
+
+class Spec(msgspec.Struct, frozen=True, array_like=True):
+    """An input or output as the model declares it; None: any size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """What a cached model is known by. `packed`: name of a packed weight -> (offset, bytes)."""
+
+    inputs: tuple[Spec, ...]
+    outputs: tuple[Spec, ...]
+    weights_bytes: int
+    packed: dict[str, tuple[int, int]]
+
+
+@functools.cache
+def engine_id() -> bytes:
+    """Returns a digest of the code that packs and plans: another build's files are not read."""
+    digest = hashlib.sha256(repr((_graph.KINDS, _graph.PARAM_NAMES)).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    library = os.stat(_graph.__file__)
+    digest.update(f"{library.st_size} {library.st_mtime_ns}".encode())
+    return digest.digest()
+
+
+def cache_key(content: bytes | memoryview, variant: str) -> str:
+    """Returns the name under which the model with these bytes is cached."""
+    digest = hashlib.sha256(content)
+    digest.update(engine_id() + variant.encode())
+    return digest.hexdigest()[:40]
+
+
+class Cache:
+    """The cached files of one model. `folder` None: nothing is kept."""
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        self.folder = folder
+        self.key = key
+
+    def _path(self, suffix: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{self.key}.{suffix}"
+
+    def head(self) -> Head | None:
+        """Returns the head of a complete cached model, or None."""
+        content = self._read("head")
+        if content is None:
+            return None
+        try:
+            head = msgspec.msgpack.decode(content, type=Head)
+            if self._path("weights").stat().st_size < head.weights_bytes:
+                return None
+        except (msgspec.MsgspecError, OSError):
+            return None
+        return head
+
+    def weights(self, head: Head) -> mmap.mmap | None:
+        """Returns the packed weights in memory of their own (huge pages where the system has them), or None."""
+        memory = huge_memory(head.weights_bytes)
+        try:
+            with self._path("weights").open("rb", buffering=0) as file:
+                view = memoryview(memory)[: head.weights_bytes]
+                done = 0
+                while done < head.weights_bytes:
+                    count = file.readinto(view[done:])
+                    if not count:
+                        return None
+                    done += count
+        except OSError:
+            return None
+        return memory
+
+    def plan(self, shapes: Mapping[str, Dims]) -> Plan | None:
+        """Returns the plan for these input shapes, or None."""
+        content = self._read(plan_name(shapes))
+        if content is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(content, type=Plan)
+        except msgspec.MsgspecError:
+            return None
+
+    def keep(self, head: Head, weights: bytes | bytearray) -> None:
+        """Stores the packed weights and then the head that refers to them."""
+        if self.folder is not None:
+            self._write("weights", bytes(weights))
+            self._write_checked("head", msgspec.msgpack.encode(head))
+
+    def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan) -> None:
+        if self.folder is not None:
+            self._write_checked(plan_name(shapes), msgspec.msgpack.encode(plan))
+
+    def _read(self, suffix: str) -> bytes | None:
+        if self.folder is None:
+            return None
+        try:
+            content = self._path(suffix).read_bytes()
+        except OSError:
+            return None
+        payload = content[DIGEST_BYTES:]
+        return payload if hashlib.sha256(payload).digest() == content[:DIGEST_BYTES] else None
+
+    def _write_checked(self, suffix: str, payload: bytes) -> None:
+        self._write(suffix, hashlib.sha256(payload).digest() + payload)
+
+    def _write(self, suffix: str, content: bytes) -> None:
+        """Writes a whole file under a name of its own and renames it; a cache that cannot be written is no error."""
+        assert self.folder is not None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=f".{self.key}", delete=False) as file:
+                try:
+                    file.write(content)
+                    file.flush()
+                    os.replace(file.name, self._path(suffix))
+                except OSError:
+                    os.unlink(file.name)
+        except OSError:
+            return
+
+
+def plan_name(shapes: Mapping[str, Dims]) -> str:
+    text = repr(sorted((name, tuple(dims)) for name, dims in shapes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16] + ".plan"
+
+
+def huge_memory(size: int) -> mmap.mmap:
+    """Returns zeroed private memory of at least `size` bytes, on huge pages where it is large and the system has them."""
+    memory = mmap.mmap(-1, max(size, 1) + 4096)
+    if size >= 1 << 20 and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            return memory  # a kernel without transparent huge pages
+    return memory
+
+
+__all__ = ["Cache", "Head", "Port", "Spec", "cache_key", "engine_id", "huge_memory", "plan_name"]

@@ -1,0 +1,250 @@
+"""The face of the int8 graph engine: load a quantised ONNX model, start a run, step it until it is done.
+
+    model = GraphModel.load("rec.onnx", cache_dir=Path("~/.cache/idlehands/graphs").expanduser())
+    run = model.start({"x": image})
+    while run.step(token.address) is StepResult.PREEMPTED:
+        ...  # the car is wanted: wait for the gate, then go on
+    (text,) = run.outputs().values()
+
+A run holds its own working memory, so that several may be paused at once; a finished one gives its memory to the next.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    from kernels.graph import _graph
+except ImportError as error:
+    from kernels.common.native import not_built
+
+    raise not_built("kernels.graph._graph", error) from error
+
+from kernels.graph.cache import Cache, Head, Spec, cache_key, huge_memory
+from kernels.graph.compile import SUPPORTED
+from kernels.graph.emit import ALIGN, WEIGHTS, Blob
+from kernels.graph.errors import FeedError, GraphError, UnsupportedModelError
+from kernels.graph.onnx_reader import Graph, ValueInfo, read_onnx
+from kernels.graph.plan import Plan, Port, make_plan
+from kernels.graph.views import Buffer, Dims
+
+Array: TypeAlias = npt.NDArray[np.generic]
+
+DONE_MEMORY = 2  # arenas of finished runs that are kept for the next ones
+
+
+class StepResult(enum.Enum):
+    """How a step ended."""
+
+    DONE = "done"
+    PREEMPTED = "preempted"
+
+
+def supported_variants() -> tuple[str, ...]:
+    """Returns the instruction-set variants that this CPU can run, best first."""
+    return tuple(name for name, runs, _, _ in _graph.variants() if runs)
+
+
+class Run:
+    """One pass through the model, from its inputs to its outputs; made by `GraphModel.start`."""
+
+    def __init__(self, model: GraphModel, plan: Plan, feeds: tuple[Array, ...], arena: mmap.mmap) -> None:
+        self._model = model
+        self._plan = plan
+        self._outputs = tuple(np.empty(port.shape, port.dtype) for port in plan.outputs)
+        regions = (
+            arena,
+            model.weights_memory,
+            plan.constants,
+            *(_bytes(a) for a in feeds),
+            *(_bytes(a) for a in self._outputs),
+        )
+        writable = (True, False, False, *(False for _ in feeds), *(True for _ in self._outputs))
+        self._runner = _graph.Runner(plan.ops, model.variant, regions, writable)
+        self._arena: mmap.mmap | None = arena
+        self._is_done = False
+
+    def step(self, gate: int = 0) -> StepResult:
+        """Runs until done or until the gate closes; called again, goes on with the same bits.
+
+        `gate` is the address of an `ih_gate` (kernels.gate.word.GateToken.address), 0 for none. The GIL is released.
+        """
+        if not self._is_done and self._runner.step(gate):
+            self._is_done = True
+            if self._arena is not None:
+                self._model.give_back(self._plan, self._arena)
+                self._arena = None
+        return StepResult.DONE if self._is_done else StepResult.PREEMPTED
+
+    def outputs(self) -> dict[str, Array]:
+        """Returns the outputs by name. Raises ValueError before the run is done."""
+        if not self._is_done:
+            raise ValueError("the run is not done: call step() until it returns DONE")
+        return {port.name: array for port, array in zip(self._plan.outputs, self._outputs)}
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """(op, unit, ops in all): where a paused run stands."""
+        return (*self._runner.position, len(self._plan.labels))
+
+
+class GraphModel:
+    """A quantised ONNX model, ready for any input shapes that it allows. Not for use from two threads at once."""
+
+    def __init__(self, content: bytes, name: str, cache: Cache, variant: str) -> None:
+        self.name = name
+        self.variant = variant
+        self._content = content
+        self._cache = cache
+        self._graph: Graph | None = None
+        self._plans: dict[tuple[tuple[str, Dims], ...], Plan] = {}
+        self._idle: dict[int, list[mmap.mmap]] = {}
+        self._weights = Blob(WEIGHTS)
+        head = cache.head()
+        memory = cache.weights(head) if head is not None else None
+        if head is not None and memory is not None:
+            self.inputs, self.outputs = head.inputs, head.outputs
+            self._weights.data = bytearray(0)
+            self._weights.start = head.weights_bytes
+            self._weights.known = {key: Buffer(WEIGHTS, size, offset) for key, (offset, size) in head.packed.items()}
+            self.weights_memory = memory
+        else:
+            graph = self._read()
+            self.inputs, self.outputs = tuple(map(_spec, graph.inputs)), tuple(map(_spec, graph.outputs))
+            self.weights_memory = huge_memory(ALIGN)
+            self._check_ops(graph)
+        if all(None not in spec.shape for spec in self.inputs):
+            self.prepare({spec.name: tuple(d or 0 for d in spec.shape) for spec in self.inputs})
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | bytes,
+        cache_dir: Path | None = None,
+        variant: str | None = None,
+        name: str | None = None,
+    ) -> GraphModel:
+        """Returns the model in the file or bytes `source`.
+
+        `cache_dir` keeps packed weights and plans, by content, for the next load. `variant` forces an instruction set (see
+        `supported_variants`). A model whose input shapes are fixed is compiled at once, another at the first `prepare` or
+        `start` of each set of shapes. Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or
+        GraphError for a file that cannot be read.
+        """
+        known = supported_variants()
+        chosen = known[0] if variant is None else variant
+        if chosen not in known:
+            raise GraphError(f"variant {chosen!r} does not run here; this CPU has {', '.join(known)}")
+        label = name or (f"{len(source)} bytes" if isinstance(source, bytes) else Path(source).name)
+        try:
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        except OSError as error:
+            raise GraphError(
+                f"model {label!r} cannot be read: {error}", next_step="check the path and its permissions"
+            ) from error
+        try:
+            return cls(content, label, Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""), chosen)
+        except GraphError as error:
+            raise type(error)(f"model {label!r}: {error.message}", next_step=error.advice) from error
+
+    def prepare(self, shapes: Mapping[str, Dims]) -> Plan:
+        """Returns the plan for these input shapes, compiled unless it is known. Raises as `load`, and FeedError."""
+        key = tuple(sorted((name, tuple(dims)) for name, dims in shapes.items()))
+        plan = self._plans.get(key)
+        if plan is not None:
+            return plan
+        self._check_shapes(shapes)
+        plan = self._cache.plan(shapes)
+        if plan is None:
+            before = self._weights.size
+            plan = make_plan(self._read(), shapes, self._weights, self.variant)
+            if self._weights.size != before:
+                self._grow()
+            self._cache.keep_plan(shapes, plan)
+        self._plans[key] = plan
+        return plan
+
+    def start(self, feeds: Mapping[str, Array]) -> Run:
+        """Returns a run on `feeds`: every input by name, of its type and shape. They must not change until the run is done.
+
+        Raises FeedError, and what `prepare` raises for shapes that are new.
+        """
+        arrays = tuple(self._feed(spec, feeds) for spec in self.inputs)
+        unknown = set(feeds) - {spec.name for spec in self.inputs}
+        if unknown:
+            raise FeedError(
+                f"model {self.name!r} has no input {sorted(unknown)[0]!r}; its inputs are {[s.name for s in self.inputs]}"
+            )
+        plan = self.prepare({spec.name: array.shape for spec, array in zip(self.inputs, arrays)})
+        idle = self._idle.get(id(plan))
+        arena = idle.pop() if idle else huge_memory(plan.arena_bytes)
+        return Run(self, plan, arrays, arena)
+
+    def give_back(self, plan: Plan, arena: mmap.mmap) -> None:
+        """Takes the working memory of a finished run, for the next of the same plan."""
+        idle = self._idle.setdefault(id(plan), [])
+        if len(idle) < DONE_MEMORY:
+            idle.append(arena)
+
+    def _read(self) -> Graph:
+        if self._graph is None:
+            self._graph = read_onnx(self._content)
+        return self._graph
+
+    def _check_ops(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            if node.op not in SUPPORTED:
+                raise UnsupportedModelError(
+                    f"node {node.label!r}: the op {node.op} is not among those of the native engine"
+                )
+
+    def _grow(self) -> None:
+        """Puts weights that were packed just now behind those in memory, and both on disk."""
+        old = self._weights.start
+        memory = huge_memory(self._weights.size + ALIGN * 4)
+        memory[:old] = self.weights_memory[:old]
+        memory[old : self._weights.size] = bytes(self._weights.data)
+        self.weights_memory = memory
+        self._weights.start = self._weights.size
+        self._weights.data = bytearray()
+        packed = {str(key): (buffer.offset, buffer.size) for key, buffer in self._weights.known.items()}
+        self._cache.keep(Head(self.inputs, self.outputs, self._weights.start, packed), memory[: self._weights.start])
+
+    def _check_shapes(self, shapes: Mapping[str, Dims]) -> None:
+        for spec in self.inputs:
+            dims = shapes.get(spec.name)
+            if dims is None:
+                raise FeedError(f"model {self.name!r}: no shape for input {spec.name!r}")
+            if (
+                len(dims) != len(spec.shape)
+                or any(want not in (None, have) for have, want in zip(dims, spec.shape))
+                or 0 in dims
+            ):
+                wanted = ["any" if d is None else d for d in spec.shape]
+                raise FeedError(f"model {self.name!r}: input {spec.name!r} has shape {list(dims)}, expected {wanted}")
+
+    def _feed(self, spec: Spec, feeds: Mapping[str, Array]) -> Array:
+        if spec.name not in feeds:
+            raise FeedError(f"model {self.name!r}: input {spec.name!r} is missing")
+        array = feeds[spec.name]
+        if array.dtype.name != spec.dtype:
+            raise FeedError(f"model {self.name!r}: input {spec.name!r} is {array.dtype}, expected {spec.dtype}")
+        return np.ascontiguousarray(array)
+
+
+def _spec(info: ValueInfo) -> Spec:
+    return Spec(info.name, np.dtype(info.dtype).name, info.shape)
+
+
+def _bytes(array: Array) -> Array:
+    return array.reshape(-1).view(np.uint8)
+
+
+__all__ = ["GraphModel", "Plan", "Port", "Run", "Spec", "StepResult", "supported_variants"]
