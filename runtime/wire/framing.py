@@ -36,7 +36,7 @@ class Splitter:
     def pending_bytes(self) -> int:
         return len(self._held)
 
-    def feed(self, data: bytes | memoryview) -> Iterator[memoryview]:
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
         """Yields the payload of every message that `data` completes, as read-only views.
 
         Raises ProtocolError (garbage, too_long) at a length of 0 or above the cap, after what came before it was

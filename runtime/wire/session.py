@@ -81,7 +81,7 @@ class Session(Generic[E]):
 
     # What the shell calls.
 
-    def receive(self, data: bytes | memoryview, now_ns: int) -> list[E | Transmit | Closed]:
+    def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> list[E | Transmit | Closed]:
         """Takes bytes from the link; never raises for what a peer sends. Messages may hold views of `data`."""
         if self.state is State.closed or not data:
             return []

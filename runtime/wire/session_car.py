@@ -20,6 +20,7 @@ from runtime.wire.errors import ProtocolError
 from runtime.wire.framing import frame
 from runtime.wire.messages import (
     MAX_CREDIT,
+    MAX_PIXELS,
     MESSAGE_CAP,
     Act,
     ActResult,
@@ -173,6 +174,7 @@ class CarSession(Session[CarMessage]):
                 CloseReason.wrong_order,
                 f"the desktop answered to owner {answer.owner_epoch}, this car is owner {self._hello.owner_epoch}",
             )
+        _check_screen(answer)
         self.state, self.answer = State.open, answer
         self.next_seq = answer.last_seq + 1
         self._beat_ns = now_ns - HEARTBEAT_NS  # the first heartbeat goes out with the next tick
@@ -183,8 +185,10 @@ class CarSession(Session[CarMessage]):
         if self.credits < 1:
             raise ProtocolError(CloseReason.flood, f"frame {part.frame} came without a credit")
         first = self._begun or part
-        if self._begun is None and part.frame <= self.last_frame:
-            raise ProtocolError(CloseReason.bad_frame, f"frame {part.frame} came after frame {self.last_frame}")
+        if self._begun is None:
+            _check_screen(part)
+            if part.frame <= self.last_frame:
+                raise ProtocolError(CloseReason.bad_frame, f"frame {part.frame} came after frame {self.last_frame}")
         if (part.frame, part.width, part.height) != (first.frame, first.width, first.height):
             raise ProtocolError(CloseReason.bad_frame, f"a part of frame {part.frame} within frame {first.frame}")
         tiles, odd = divmod(len(part.tiles), RECORD_BYTES)
@@ -224,3 +228,12 @@ class CarSession(Session[CarMessage]):
     def _only_when_open(self, message: FromDesktop) -> None:
         if self.state is not State.open and not (self.state is State.closing and self.answer is not None):
             raise out_of_order(message, self.state)
+
+
+def _check_screen(said: HelloAnswer | FramePart) -> None:
+    """Refuses a screen that a mirror would need more than 144 MB for."""
+    if said.width * said.height > MAX_PIXELS:
+        raise ProtocolError(
+            CloseReason.bad_frame,
+            f"a screen of {said.width}x{said.height} pixels, at most {MAX_PIXELS} are taken",
+        )

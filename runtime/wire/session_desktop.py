@@ -114,8 +114,11 @@ class DesktopSession(Session[DesktopMessage]):
     ) -> list[DesktopEvent]:
         """Opens the session for the hello that came, or ends it (Closed among the events) if a newer owner is known.
 
-        `known` is what is kept of hello.job; write the new owner_epoch durably *before* calling this.
+        `known` is what is kept of hello.job; write the new owner_epoch durably *before* calling this. Answers nothing
+        if the car has said bye meanwhile: its Closed is among the events that are still to be looked at.
         """
+        if self._is_over():
+            return []
         self._require(State.greeting)
         assert self.hello is not None
         if self.hello.owner_epoch < known.owner_epoch:
@@ -196,7 +199,7 @@ class DesktopSession(Session[DesktopMessage]):
 
     # What the car says.
 
-    def receive(self, data: bytes | memoryview, now_ns: int) -> list[DesktopEvent]:
+    def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> list[DesktopEvent]:
         """As Session.receive; once the car has said bye nothing more of it is heard."""
         return [] if self.state is State.closing else super().receive(data, now_ns)
 

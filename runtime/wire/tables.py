@@ -16,7 +16,7 @@ class Numbered(IntEnum):
 
     meaning: str
 
-    def __new__(cls, number: int, meaning: str) -> Numbered:
+    def __new__(cls, number: int, meaning: str = "") -> Numbered:
         member = int.__new__(cls, number)
         member._value_ = number
         member.meaning = meaning
