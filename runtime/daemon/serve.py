@@ -104,8 +104,8 @@ class Daemon:
             workers=int(self.dispatcher.has_worker),
             running=tuple(self.dispatcher.running),
             queued=counts[JobState.queued],
-            finished=self.dispatcher.finished,
-            actions=self.dispatcher.actions,
+            finished=self.dispatcher.returns.finished,
+            actions=self.dispatcher.returns.actions,
             uptime_s=time.monotonic() - self._began_s,
         )
 

@@ -27,7 +27,20 @@ from runtime.agent.assets import NoAssets
 from runtime.agent.protocol import Agent, make_agent
 from runtime.config.config import Worker as WorkerSettings
 from runtime.daemon.channel import Channel
-from runtime.daemon.worker_link import Assign, Broken, Cancel, Ended, Leave, Progress, StepTimes, ToWorker, Up, Yielded
+from runtime.daemon.worker_link import (
+    Assign,
+    Broken,
+    Cancel,
+    Ended,
+    Leave,
+    Progress,
+    StepTimes,
+    ToWorker,
+    Up,
+    Used,
+    Yielded,
+)
+from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.runner import RunEnd, Runner, Step
@@ -125,13 +138,13 @@ class WorkerProcess:
 
     def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken:
         job, epoch = assigned.job, assigned.owner_epoch
-        used = (end.actions, end.seconds, end.cpu_s)
+        used = Used(end.actions, end.seconds, end.cpu_s, runner.memory.pending_presses)
         if end.kind == "yielded":
             reasons = " ".join(self._gate.read().reasons)
-            return Yielded(job, epoch, reasons, runner.checkpoint().encode(), end.stopped_ns, end.released_ns, *used)
+            return Yielded(job, epoch, reasons, runner.checkpoint().encode(), end.stopped_ns, end.released_ns, used)
         if end.kind == "broken":
-            return Broken(job, epoch, end.text, runner.checkpoint().encode(), *used)
-        return Ended(job, epoch, end.kind, end.text, *used)
+            return Broken(job, epoch, end.text, runner.checkpoint().encode(), used)
+        return Ended(job, epoch, end.kind, end.text, used)
 
     def _report_step(self, assigned: Assign, runner: Runner, step: Step) -> None:
         x, y = position(step.action) or (-1, -1)
@@ -148,6 +161,7 @@ class WorkerProcess:
                 describe(step.action),
                 x,
                 y,
+                presses(step.action),
                 times,
                 runner.checkpoint().encode(),
             )

@@ -50,7 +50,8 @@ class StepTimes(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
-    """An action ended. `action` is its kind and place for people ("click 40,52"), never typed text."""
+    """An action ended. `action` is its kind and place for people ("click at 40,52"), never typed text; `presses` are
+    those that it makes ("button 1", "key"), for whoever counts them."""
 
     job: str
     owner_epoch: int
@@ -60,8 +61,18 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
     action: str
     x: int
     y: int
+    presses: tuple[str, ...]
     times: StepTimes
     checkpoint: bytes
+
+
+class Used(msgspec.Struct, array_like=True, frozen=True):
+    """What a run used. `unheard` are the presses of an action that was under way: they may or may not have happened."""
+
+    actions: int
+    seconds: float
+    cpu_s: float
+    unheard: tuple[str, ...]
 
 
 class Ended(msgspec.Struct, array_like=True, frozen=True, tag=18):
@@ -71,9 +82,7 @@ class Ended(msgspec.Struct, array_like=True, frozen=True, tag=18):
     owner_epoch: int
     state: str
     answer: str
-    actions: int
-    seconds: float
-    cpu_s: float
+    used: Used
 
 
 class Yielded(msgspec.Struct, array_like=True, frozen=True, tag=19):
@@ -85,9 +94,7 @@ class Yielded(msgspec.Struct, array_like=True, frozen=True, tag=19):
     checkpoint: bytes
     stopped_ns: int
     released_ns: int
-    actions: int
-    seconds: float
-    cpu_s: float
+    used: Used
 
 
 class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
@@ -97,9 +104,7 @@ class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
     owner_epoch: int
     error: str
     checkpoint: bytes
-    actions: int
-    seconds: float
-    cpu_s: float
+    used: Used
 
 
 ToWorker = Assign | Cancel | Leave

@@ -33,6 +33,7 @@ class Watch:
     """What the daemon says, kept by job. `gate` is its state and reasons."""
 
     actions: dict[str, list[Action]] = field(default_factory=dict)
+    in_order: list[Action] = field(default_factory=list)
     over: dict[str, asyncio.Event] = field(default_factory=dict)
     yields: dict[str, dict[str, Any]] = field(default_factory=dict)
     worker_ended_ns: list[int] = field(default_factory=list)
@@ -40,6 +41,18 @@ class Watch:
     gate_log: list[tuple[int, str]] = field(default_factory=list)
     jobs_over: int = 0
     acted: asyncio.Event = field(default_factory=asyncio.Event)
+    _unheard: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> list[str]:
+        """The presses of every applied action, in order."""
+        return [press for action in self.in_order if action.outcome == Outcome.applied for press in action.presses]
+
+    @property
+    def unheard(self) -> list[str]:
+        """The presses of actions of which nobody heard whether they happened."""
+        unknown = [press for action in self.in_order if action.outcome == Outcome.unknown for press in action.presses]
+        return unknown + self._unheard
 
     def hear(self, event: Event) -> None:
         detail = json.loads(event.detail)
@@ -48,11 +61,22 @@ class Watch:
             self.gate_log.append((event.at_ns, detail["state"]))
         elif event.kind == "action":
             times = {key: detail[key] for key in detail if key.endswith("_us")}
-            self.actions.setdefault(event.job, []).append(
-                Action(event.job, detail["seq"], detail["action"], detail["x"], detail["y"], detail["outcome"], times)
+            action = Action(
+                event.job,
+                detail["seq"],
+                detail["action"],
+                detail["x"],
+                detail["y"],
+                detail["outcome"],
+                tuple(detail["presses"]),
+                times,
             )
+            self.in_order.append(action)
+            self.actions.setdefault(event.job, []).append(action)
             if detail["outcome"] == Outcome.applied:
                 self.acted.set()
+        elif event.kind == "run_ended":
+            self._unheard += detail["unheard"]
         elif event.kind == "yielded":
             self.yields[event.job] = {**detail, "at_ns": event.at_ns}
         elif event.kind == "worker_ended":

@@ -22,6 +22,7 @@ class Action:
     x: int
     y: int
     outcome: int
+    presses: tuple[str, ...]
     times: dict[str, int]
 
 

@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from firmware_bridge.bridge_settings import BridgeSettings
 from firmware_bridge.journal import read_journal
 from firmware_bridge.sources.cues import give_cue
@@ -27,7 +29,7 @@ from runtime.demo.sheet import draw_sheet
 from runtime.demo.stage import Stage
 from runtime.evaluation.chromium import Chromium
 from runtime.evaluation.miniwob import MiniwobDriver, human_medians_s, task_lists
-from runtime.evaluation.recorder import double_actions
+from runtime.evaluation.recorder import compare_presses
 
 WIDTH, HEIGHT = 640, 480
 TRACE = Path(__file__).parent / "drive.jsonl"
@@ -75,7 +77,7 @@ async def show(bill: Playbill) -> dict[str, Any]:
     recording = play.recording
     recording.seconds = time.monotonic() - began_s
     recording.yields = yields_of(watch, _closings(stage), _releases(stage))
-    recording.double_actions = double_actions(stage.recorded, stage.desktop_events)
+    recording.double_actions = compare_presses(stage.recorded, watch.asked, watch.unheard).doubled
     return _keep(bill, recording, play)
 
 
@@ -84,7 +86,6 @@ async def _set_stage(stage: Stage, view: LiveView) -> Iterator[Callable[[], None
     folder = stage.folder
     view.act("a desktop, its connector and a witness of every input event")
     stage.pair()
-    await stage.start_recorder()
     await stage.start_desktop()
     view.act("the car is driven; the daemon waits: nothing runs while the gate is closed")
     await stage.start_daemon()
@@ -113,8 +114,10 @@ async def _following(config: Config, watch: Watch) -> AsyncIterator[None]:
         watch.gate = (status.gate_state, status.gate_reasons)
 
         async def feed() -> None:
-            async for event in client.follow():
-                watch.hear(event)
+            with (Path(config.daemon.state_folder).parent / "events.jsonl").open("w") as log:
+                async for event in client.follow():
+                    watch.hear(event)
+                    log.write(json.dumps({**msgspec.structs.asdict(event), "detail": json.loads(event.detail)}) + "\n")
 
         task = asyncio.create_task(feed())
         try:

@@ -25,6 +25,7 @@ from kernels.gate.word import GateReader, GateWordError, boottime_ns
 from runtime.config.config import Config
 from runtime.daemon.client import Client, DaemonAbsent
 from runtime.errors import RuntimeFault
+from runtime.evaluation.recorder import Recorded, Recorder
 from runtime.evaluation.xserver import XServer
 from runtime.transport.identity import Identity
 
@@ -113,16 +114,19 @@ class Stage:
         self.x = XServer(width, height)
         self.desktop_url = ""
         self.desktop_events: list[dict[str, Any]] = []
-        self.recorded: list[dict[str, Any]] = []
+        self.recorded: list[Recorded] = []
         self._actors: list[Actor] = []
 
     async def __aenter__(self) -> Stage:
         self.x.__enter__()
+        self.recorder = Recorder(self.x.display, self.folder / "inputs.jsonl")
+        self.recorder.__enter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for actor in reversed(self._actors):
             await actor.stop()
+        self.recorded = self.recorder.stop()
         self.x.__exit__(None, None, None)
 
     def _actor(self, name: str) -> Actor:
@@ -154,21 +158,6 @@ class Stage:
         )
         car.trust(desktop.certificate_pem)
         desktop.trust(car.certificate_pem)
-
-    async def start_recorder(self) -> None:
-        recorder = self._actor("recorder")
-        ready: list[bool] = []
-
-        def hears(event: dict[str, Any]) -> None:
-            if event.get("event") == "ready":
-                ready.append(True)
-            else:
-                self.recorded.append(event)
-
-        await recorder.start(
-            sys.executable, "-m", "runtime.evaluation.recorder", "--display", self.x.display, hears=hears
-        )
-        await recorder.until(lambda: bool(ready))
 
     async def start_desktop(self) -> None:
         desktop = self._actor("desktop")

@@ -24,7 +24,7 @@ from typing import TextIO
 
 from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import DesktopError
-from runtime.desktop.inputs import inputs_of
+from runtime.desktop.inputs import presses
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.raw import RAW_KINDS, device_names, opcode_of, raw_event, select_raw
 from runtime.errors import RuntimeFault
@@ -129,23 +129,23 @@ def compare(recorded: Iterable[Recorded], applied: Iterable[Action], unknown: It
 
     An action that ended as *unknown* may have happened, wholly or in part: its presses are neither doubled nor missing.
     """
+    return compare_presses(recorded, _presses(applied), _presses(unknown))
+
+
+def compare_presses(recorded: Iterable[Recorded], asked: Sequence[str], unknown: Iterable[str] = ()) -> Comparison:
+    """`compare` for who knows the presses only (runtime/desktop/inputs.py `presses`), not what was typed."""
     seen = [
         f"button {event.detail}" if event.kind == "button_press" else "key"
         for event in recorded
         if event.kind == "button_press" or (event.kind == "key_press" and not event.is_modifier)
     ]
-    asked = _presses(applied)
     too_many, missing = _difference(seen, asked)
-    doubled = too_many - Counter(_presses(unknown))
+    doubled = too_many - Counter(unknown)
     return Comparison(len(seen), len(asked), doubled.total(), missing.total())
 
 
 def _presses(actions: Iterable[Action]) -> list[str]:
-    presses: list[str] = []
-    for action in actions:
-        inputs = inputs_of(action)
-        presses += [f"button {button}" for button in inputs.buttons] + ["key"] * inputs.keys
-    return presses
+    return [press for action in actions for press in presses(action)]
 
 
 def _difference(seen: Sequence[str], asked: Sequence[str]) -> tuple[Counter[str], Counter[str]]:

@@ -22,6 +22,7 @@ import msgspec
 from kernels.gate.word import GateToken, boottime_ns
 from runtime.agent.protocol import Agent, Decision, Preempted
 from runtime.desktop.errors import SessionLost
+from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.spec import JobSpec
@@ -45,6 +46,7 @@ class Memory(msgspec.Struct, array_like=True):
     actions: int = 0
     pending_seq: int = 0
     pending_state: bytes = b""
+    pending_presses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -162,7 +164,7 @@ class Runner:
         if memory.pending_seq and hello.last_seq == memory.pending_seq and hello.last_outcome == Outcome.applied:
             memory.state = memory.pending_state
             memory.actions += 1
-        memory.pending_seq, memory.pending_state = 0, b""
+        memory.pending_seq, memory.pending_state, memory.pending_presses = 0, b"", ()
 
     async def _decide(self, desktop: RemoteDesktop) -> Decision:
         """One decision on the newest frame, made in the thinking thread so that heartbeats go on."""
@@ -191,33 +193,36 @@ class Runner:
             x, y, w, h = decided.region
             precondition = Precondition(x, y, w, h, desktop.hash_region(x, y, w, h))
         memory.pending_seq, memory.pending_state = desktop.next_seq, decided.state
+        memory.pending_presses = presses(decided.action)
         result = await self._unless_stopped(desktop.act(decided.action, precondition))
         acted_ns = time.monotonic_ns()
         if result.outcome == Outcome.applied:
             memory.state = decided.state
             memory.actions += 1
-        memory.pending_seq, memory.pending_state = 0, b""
+        memory.pending_seq, memory.pending_state, memory.pending_presses = 0, b"", ()
         if result.outcome == Outcome.refused and result.reason in (Refusal.old_owner, Refusal.taken_over):
             raise SessionLost(f"the desktop refused the action: {_REFUSALS[result.reason].meaning}")
-        await self._unless_stopped(
-            desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
-        )
-        settled_ns = time.monotonic_ns()
         inject_us = (result.applied_ns - result.received_ns) // 1000
-        self.on_step(
-            Step(
-                seq=result.seq,
-                action=decided.action,
-                outcome=result.outcome,
-                reason=result.reason,
-                capture_us=view.capture_us,
-                transfer_us=desktop.transfer_us + max(0, (acted_ns - decided_ns) // 1000 - inject_us),
-                model_us=model_us,
-                inject_us=inject_us,
-                settle_us=(settled_ns - acted_ns) // 1000,
-                total_us=view.capture_us + desktop.transfer_us + (settled_ns - self._decide_began) // 1000,
+        transfer_us = desktop.transfer_us + max(0, (acted_ns - decided_ns) // 1000 - inject_us)
+        try:
+            settled = desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
+            await self._unless_stopped(settled)
+        finally:  # it was applied, also when the gate closes while the screen settles
+            settled_ns = time.monotonic_ns()
+            self.on_step(
+                Step(
+                    seq=result.seq,
+                    action=decided.action,
+                    outcome=result.outcome,
+                    reason=result.reason,
+                    capture_us=view.capture_us,
+                    transfer_us=transfer_us,
+                    model_us=model_us,
+                    inject_us=inject_us,
+                    settle_us=(settled_ns - acted_ns) // 1000,
+                    total_us=view.capture_us + desktop.transfer_us + (settled_ns - self._decide_began) // 1000,
+                )
             )
-        )
         return result.outcome
 
     async def _leave(self, desktop: RemoteDesktop, kind: str) -> int:

@@ -17,7 +17,7 @@ def episode(task: str, success: bool, elapsed_s: float, **more: object) -> Episo
         raw_reward=1.0 if success else -1.0,
         success=success,
         elapsed_s=elapsed_s,
-        actions=[Action("job", 1, "click", 1, 2, 1, times)],
+        actions=[Action("job", 1, "click", 1, 2, 1, ("button 1",), times)],
         **more,  # type: ignore[arg-type]
     )
 

@@ -1,0 +1,162 @@
+"""What comes back from a worker, into the store and the ledger: each run is booked once and its job settled once.
+
+    Progress ─► save the checkpoint        Ended ─► finish        Yielded, Broken, gone without a word ─► release
+
+`settle` may be called again after it raised (a full disk): what it had done already it does not do again. After a crash
+of the daemon `recover` books and gives back what was running then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from kernels.gate.word import boottime_ns
+from runtime.daemon.events import Events
+from runtime.daemon.worker_link import Broken, Ended, Progress, Used, Yielded
+from runtime.jobs.checkpoint import Checkpoint
+from runtime.jobs.life import ClaimLost, Job, JobState, Result
+from runtime.jobs.store import Claim, JobStore
+from runtime.ledger.audit import read_entries
+from runtime.ledger.entry import Entry
+from runtime.ledger.ledger import Ledger
+from runtime.telemetry.metrics import Metrics
+from runtime.wire.tables import Outcome
+
+log = logging.getLogger("idlehands.returns")
+_OUTCOMES = {int(outcome): outcome.name for outcome in Outcome}
+
+
+@dataclass
+class Running:
+    """A claimed job in the worker."""
+
+    claim: Claim
+    job: Job
+    gate_epoch: int
+    checkpoint: bytes
+    began_s: float
+    renewed_s: float
+    actions: int = 0
+    is_cancelled: bool = False  # the store knows already; its place is kept until the worker has let go
+    is_booked: bool = False
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker ended without a word about its run; `seconds` is what the daemon saw of it."""
+
+    used: Used
+
+
+RunEnded = Ended | Yielded | Broken | Died
+
+
+class Returns:
+    """Settles runs. Raises JobStoreError and LedgerError where the disk does not take it; then nothing is lost."""
+
+    def __init__(self, jobs: JobStore, ledger: Ledger, events: Events, metrics: Metrics) -> None:
+        self._jobs, self._ledger, self._events, self._metrics = jobs, ledger, events, metrics
+        self.finished = self.actions = 0
+
+    async def progress(self, running: Running, message: Progress) -> None:
+        """An action ended: told, counted, and its checkpoint kept. Raises ClaimLost when the job is another's."""
+        running.checkpoint = message.checkpoint
+        running.actions += 1
+        self.actions += 1
+        times = {name: getattr(message.times, name) for name in message.times.__struct_fields__}
+        self._metrics.add("actions", outcome=_OUTCOMES[message.outcome])
+        for name, spent_us in times.items():
+            self._metrics.observe("action_seconds", spent_us / 1e6, stage=name.removesuffix("_us"))
+        self._events.publish(
+            "action",
+            message.job,
+            seq=message.seq,
+            outcome=message.outcome,
+            reason=message.reason,
+            action=message.action,
+            x=message.x,
+            y=message.y,
+            presses=message.presses,
+            **times,
+        )
+        if not running.is_cancelled:
+            await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint))
+
+    def died(self, running: Running) -> Died:
+        """Returns the end of a run whose worker is gone: its CPU time is not known and taken as its wall time."""
+        seconds = time.monotonic() - running.began_s
+        return Died(Used(running.actions, seconds, seconds, ()))
+
+    async def settle(self, running: Running, ended: RunEnded) -> None:
+        """Books the run, then finishes its job or gives it back."""
+        if not running.is_booked:
+            await self._book(running, ended.used)
+            running.is_booked = True
+        if running.is_cancelled:
+            return
+        try:
+            await self._give(running, ended)
+        except ClaimLost as error:
+            log.info("a run counts no more: %s", error.message, extra={"job": running.claim.job})
+
+    async def recover(self) -> int:
+        """Books and gives back every job that a daemon before this one died with; returns how many they were."""
+        left = await self._jobs.list_jobs([JobState.claimed], 1_000_000)
+        entries = read_entries(self._ledger.folder) if left else ()
+        booked = {(entry.job, entry.owner_epoch) for entry in entries if isinstance(entry, Entry)}
+        for job in left:
+            claimed_ns = next(
+                event.at_ns for event in reversed(await self._jobs.history(job.job)) if event.kind == "claimed"
+            )
+            seconds = max(0.0, (job.updated_ns - claimed_ns) / 1e9)
+            running = Running(Claim(job.job, job.owner_epoch), job, 0, b"", 0.0, 0.0)
+            running.is_booked = (job.job, job.owner_epoch) in booked
+            await self.settle(running, Died(Used(0, seconds, seconds, ())))
+        return len(left)
+
+    async def _book(self, running: Running, used: Used) -> None:
+        spec = running.job.spec
+        await asyncio.to_thread(
+            self._ledger.append,
+            job=running.claim.job,
+            owner_epoch=running.claim.owner_epoch,
+            gate_epoch=running.gate_epoch,
+            model=spec.model or spec.agent,
+            seconds=used.seconds,
+            cpu_s=used.cpu_s,
+            actions=used.actions,
+        )
+        self._metrics.add("run_seconds", used.seconds)
+        self._events.publish(
+            "run_ended", running.claim.job, actions=used.actions, seconds=used.seconds, unheard=used.unheard
+        )
+
+    async def _give(self, running: Running, ended: RunEnded) -> None:
+        claim, actions = running.claim, ended.used.actions
+        if isinstance(ended, Ended):
+            await self._jobs.finish(claim, Result(JobState(ended.state), answer=ended.answer, actions=actions))
+            self.finished += 1
+            self._metrics.add("jobs_ended", state=ended.state)
+            self._events.publish(ended.state, claim.job, over=True, answer=ended.answer, actions=actions)
+        elif isinstance(ended, Yielded):
+            checkpoint = Checkpoint.decode(ended.checkpoint)
+            await self._jobs.release(claim, f"yielded to the car: {ended.reason}", checkpoint, actions=actions)
+            self._metrics.add("jobs_given_back", kind="yield")
+            self._events.publish(
+                "yielded",
+                claim.job,
+                reason=ended.reason,
+                stopped_ns=ended.stopped_ns,
+                released_ns=ended.released_ns,
+                handed_back_ns=boottime_ns(),
+            )
+        else:
+            kind, error = ("broken", ended.error) if isinstance(ended, Broken) else ("worker_died", "its worker died")
+            last = ended.checkpoint if isinstance(ended, Broken) else running.checkpoint
+            checkpoint_or_none = Checkpoint.decode(last) if last else None
+            state = await self._jobs.release(claim, error, checkpoint_or_none, actions=actions, is_fault=True)
+            self._metrics.add("jobs_given_back", kind="fault")
+            self._events.publish(kind, claim.job, over=state.is_over, error=error)
