@@ -89,7 +89,4 @@ IH_DECLARE_FRAMES(avx2)
 IH_DECLARE_FRAMES(avx512)
 IH_DECLARE_FRAMES(neon)
 
-/* The output pixels from `first` on, for variants that work in fours. */
-void ih_horizontal_tail(const int16_t *v, const ih_axis *axis, int16_t *h, int first);
-
 #endif

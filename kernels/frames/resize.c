@@ -18,6 +18,18 @@ ptrdiff_t ih_resize_scratch_bytes(int w_in, int w_out)
     return ((ptrdiff_t)w_in + IH_RESIZE_PAD + w_out) * 8;
 }
 
+enum { PIECE = 384 }; /* input pixels; a multiple of 16 */
+
+/* The outputs from `from` (a multiple of 16) that need no input pixel from `end` on; all that are left at the end. */
+static int outputs_within(const ih_axis *along, int from, int end)
+{
+    if (end == along->n_in)
+        return along->n_out;
+    while (from + 16 < along->n_out && along->first[from + 15] + along->taps <= end)
+        from += 16;
+    return from;
+}
+
 /* What the shifts of the vertical sums lose on average: a weight with z low zero bits leaves multiples of 2^z / 256. */
 static int vertical_bias(const int16_t *weights, int taps)
 {
@@ -29,7 +41,8 @@ static int vertical_bias(const int16_t *weights, int taps)
     return (lost + 256) / 512;
 }
 
-/* Output row `o` of the part of the frame at (x, y). */
+/* Output row `o` of the part of the frame at (x, y), in pieces of some hundred pixels: while one piece is worked on
+ * within the caches the next rows are on their way (a row at a time is 1.3 times slower). */
 static void output_row(const ih_frames_ops *ops, const ih_frame *frame, int x, int y, const ih_axis *down,
                        const ih_axis *along, const ih_quantise *quantise, int o, int16_t *scratch, uint8_t *out)
 {
@@ -39,16 +52,23 @@ static void output_row(const ih_frames_ops *ops, const ih_frame *frame, int x, i
         taps--;
     while (taps > 1 && weights[0] == 0)
         weights++, first++, taps--;
+    const int bias = vertical_bias(weights, taps), ahead = most(taps, 16);
     const uint8_t *rows = frame->pixels + first * frame->stride + 4 * (ptrdiff_t)x;
-    const uint8_t *next = first + 2 * taps <= frame->h ? rows + taps * frame->stride : rows;
+    const ptrdiff_t next = first + ahead + taps <= frame->h ? ahead * frame->stride : 0;
     int16_t *v = scratch, *h = scratch + 4 * ((ptrdiff_t)along->n_in + IH_RESIZE_PAD);
     const ptrdiff_t plane_bytes = (ptrdiff_t)down->n_out * along->n_out;
-    uint8_t *const row = out + (ptrdiff_t)o * along->n_out;
-    uint8_t *const plane[3] = {row, row + plane_bytes, row + 2 * plane_bytes};
-    ops->vertical(rows, frame->stride, taps, weights, vertical_bias(weights, taps),
-                  along->n_in, next, v);
-    ops->horizontal(v, along, h);
-    ops->quantise(h, along->n_out, quantise, plane);
+    uint8_t *row = out + (ptrdiff_t)o * along->n_out;
+    for (int begin = 0, from = 0; from < along->n_out;) {
+        const int end = along->n_in - begin < PIECE + PIECE / 4 ? along->n_in : begin + PIECE;
+        const int until = outputs_within(along, from, end);
+        uint8_t *const plane[3] = {row + from, row + from + plane_bytes, row + from + 2 * plane_bytes};
+        ops->vertical(rows + 4 * (ptrdiff_t)begin, frame->stride, taps, weights, bias, end - begin,
+                      rows + 4 * (ptrdiff_t)begin + next, v + 4 * (ptrdiff_t)begin);
+        ops->horizontal(v, along, from, until, h);
+        ops->quantise(h + 4 * (ptrdiff_t)from, until - from, quantise, plane);
+        begin = end;
+        from = until;
+    }
 }
 
 static void clear_padding(int16_t *scratch, int w_in)

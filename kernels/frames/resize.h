@@ -61,8 +61,9 @@ void ih_axis_build(ih_axis *axis, int n_in, int n_out, int is_horizontal, void *
 typedef void ih_vertical_fn(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias,
                             int w, const uint8_t *next, int16_t *v);
 
-/* H (n_out, 4) of one output row; v is followed by IH_RESIZE_PAD pixels of anything. */
-typedef void ih_horizontal_fn(const int16_t *v, const ih_axis *axis, int16_t *h);
+/* H (n_out, 4) of one output row, the pixels from..until of it (`from` a multiple of 4); v is followed by IH_RESIZE_PAD
+ * pixels of anything. */
+typedef void ih_horizontal_fn(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h);
 
 /* One row of three planes from H (n, 4); plane[p] is where plane p's row begins. */
 typedef void ih_quantise_fn(const int16_t *h, int n, const ih_quantise *quantise, uint8_t *const plane[3]);

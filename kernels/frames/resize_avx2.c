@@ -68,11 +68,12 @@ static inline __attribute__((always_inline)) __m256i by_tap(const int16_t *pixel
 }
 
 static inline __attribute__((always_inline)) void horizontal(const int16_t *v, const ih_axis *axis, int taps,
-                                                             int16_t *h)
+                                                             int from, int until, int16_t *h)
 {
-    const int16_t *weights = axis->weights, *const end = weights + (ptrdiff_t)axis->period * taps * 4;
-    int o = 0;
-    for (; o + 4 <= axis->n_out; o += 4) {
+    const int16_t *weights = ih_axis_weights(axis, from);
+    const int16_t *const end = axis->weights + (ptrdiff_t)axis->period * taps * 4;
+    int o = from;
+    for (; o + 4 <= until; o += 4) {
         const int32_t *first = axis->first + o;
         __m256i a = by_tap(v + 4 * (ptrdiff_t)first[0], weights, taps);
         __m256i b = by_tap(v + 4 * (ptrdiff_t)first[1], weights + 4 * taps, taps);
@@ -87,15 +88,15 @@ static inline __attribute__((always_inline)) void horizontal(const int16_t *v, c
         if (weights == end)
             weights = axis->weights;
     }
-    ih_horizontal_tail(v, axis, h, o);
+    ih_horizontal_scalar(v, axis, o, until, h);
 }
 
-void ih_horizontal_avx2(const int16_t *v, const ih_axis *axis, int16_t *h)
+void ih_horizontal_avx2(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h)
 {
     if (axis->taps == 4)
-        horizontal(v, axis, 4, h);
+        horizontal(v, axis, 4, from, until, h);
     else
-        horizontal(v, axis, axis->taps, h);
+        horizontal(v, axis, axis->taps, from, until, h);
 }
 
 typedef struct constants {

@@ -44,10 +44,11 @@ void ih_vertical_neon(const uint8_t *rows, ptrdiff_t stride, int taps, const int
         vertical_4(rows + 4 * (w - 4), stride, taps, weights, bias, v + 4 * (w - 4));
 }
 
-void ih_horizontal_neon(const int16_t *v, const ih_axis *axis, int16_t *h)
+void ih_horizontal_neon(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h)
 {
-    const int16_t *weights = axis->weights, *const end = weights + (ptrdiff_t)axis->period * axis->taps * 4;
-    for (int o = 0; o < axis->n_out; o++) {
+    const int16_t *weights = ih_axis_weights(axis, from);
+    const int16_t *const end = axis->weights + (ptrdiff_t)axis->period * axis->taps * 4;
+    for (int o = from; o < until; o++) {
         const int16_t *pixels = v + 4 * (ptrdiff_t)axis->first[o];
         int16x8_t sum = vdupq_n_s16(0);
         for (int tap = 0; tap < axis->taps; tap += 2, weights += 8) /* two pixels at a time */

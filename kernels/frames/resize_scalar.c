@@ -23,9 +23,9 @@ void ih_vertical_scalar(const uint8_t *rows, ptrdiff_t stride, int taps, const i
     }
 }
 
-static void horizontal(const int16_t *v, const ih_axis *axis, int16_t *h, int first, int end)
+void ih_horizontal_scalar(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h)
 {
-    for (int o = first; o < end; o++) {
+    for (int o = from; o < until; o++) {
         const int16_t *weights = ih_axis_weights(axis, o);
         for (int channel = 0; channel < 4; channel++) {
             int sum = 0;
@@ -35,16 +35,6 @@ static void horizontal(const int16_t *v, const ih_axis *axis, int16_t *h, int fi
             h[4 * o + channel] = (int16_t)sum;
         }
     }
-}
-
-void ih_horizontal_scalar(const int16_t *v, const ih_axis *axis, int16_t *h)
-{
-    horizontal(v, axis, h, 0, axis->n_out);
-}
-
-void ih_horizontal_tail(const int16_t *v, const ih_axis *axis, int16_t *h, int first)
-{
-    horizontal(v, axis, h, first, axis->n_out);
 }
 
 void ih_quantise_scalar(const int16_t *h, int n, const ih_quantise *quantise, uint8_t *const plane[3])

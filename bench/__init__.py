@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat: `python -m bench NAME [--json]`. Looks at the packages from outside."""

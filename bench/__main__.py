@@ -1,0 +1,72 @@
+"""`python -m bench NAME [--json] [arguments of that bench]`: runs one bench, prints a table or one JSON object.
+
+A bench is a module with `run(argv: list[str]) -> dict`: `rows` (a list of flat dicts) becomes the table, whatever else
+it returns is printed below it. With `--json` the dict is printed as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# name: (module, what it measures)
+BENCHES = {
+    "frames": ("bench.frames", "resize, crops, tile hashes of a 1080p frame beside OpenCV, Pillow and memcpy"),
+    "gate": ("bench.gate", "polling the gate word, and how fast kernels yield"),
+    "lm": ("bench.lm", "the native language model: load, prefill, decode"),
+    "graphs": ("bench.graphs", "int8 graphs on the native engine beside onnxruntime"),
+    "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
+    "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
+}
+
+
+def main(argv: list[str]) -> int:
+    as_json = "--json" in argv
+    argv = [argument for argument in argv if argument != "--json"]
+    name, arguments = (argv[0], argv[1:]) if argv else ("", [])
+    if name not in BENCHES:
+        print(f"no bench is called {name!r}; python -m bench NAME [--json], with NAME one of:", file=sys.stderr)
+        for known, (module, what) in BENCHES.items():
+            print(f"  {known:9} {what}{'' if find_spec(module) else '  (not in this build)'}", file=sys.stderr)
+        return 2
+    module = BENCHES[name][0]
+    if find_spec(module) is None:
+        print(f"{module} is not in this build", file=sys.stderr)
+        return 2
+    result: dict[str, Any] = import_module(module).run(arguments)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        show(name, result)
+    return 0
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """Prints `rows` as a table and the rest as lines."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    rows = result.get("rows", [])
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=name)
+    for column in columns:
+        table.add_column(column, justify="left" if all(isinstance(r.get(column, ""), str) for r in rows) else "right")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+    if rows:
+        console.print(table)
+    for key, value in result.items():
+        if key != "rows":
+            console.print(f"{key}: {json.dumps(value) if isinstance(value, (dict, list)) else value}", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
