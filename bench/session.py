@@ -47,19 +47,22 @@ class Painter:
         mask = xcffib.xproto.CW.BackPixel
         core.CreateWindow(0, self._window, screen.root, 0, 0, WIDTH, HEIGHT, 0, 1, 0, mask, [0xE0E0E0])
         core.MapWindow(self._window)
+        self._hidden = self._connection.generate_id()
+        core.CreatePixmap(screen.root_depth, self._hidden, screen.root, TILE, TILE)
         core.CreateGC(self._gc, self._window, 0, [])
         core.GetInputFocus().reply()
         self._random = np.random.default_rng(7)
 
     def paint(self) -> None:
-        """Draws something like a line of text into the tile: forty dark boxes on a light ground."""
+        """Shows something like a line of text in the tile, at once: forty dark boxes on a light ground."""
         boxes = self._random.integers(0, TILE - 6, (40, 2))
         rectangle = xcffib.xproto.RECTANGLE.synthetic
         self._core.ChangeGC(self._gc, xcffib.xproto.GC.Foreground, [0xFFFFFF])
-        self._core.PolyFillRectangle(self._window, self._gc, 1, [rectangle(TILE_X, TILE_Y, TILE, TILE)])
+        self._core.PolyFillRectangle(self._hidden, self._gc, 1, [rectangle(0, 0, TILE, TILE)])
         self._core.ChangeGC(self._gc, xcffib.xproto.GC.Foreground, [int(self._random.integers(0, 0x808080))])
-        dark = [rectangle(TILE_X + int(x), TILE_Y + int(y), 5, 3) for x, y in boxes]
-        self._core.PolyFillRectangle(self._window, self._gc, len(dark), dark)
+        dark = [rectangle(int(x), int(y), 5, 3) for x, y in boxes]
+        self._core.PolyFillRectangle(self._hidden, self._gc, len(dark), dark)
+        self._core.CopyArea(self._hidden, self._window, self._gc, 0, 0, TILE_X, TILE_Y, TILE, TILE)
         self._connection.flush()
 
     def close(self) -> None:

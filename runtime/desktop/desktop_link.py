@@ -21,6 +21,7 @@ from runtime.desktop.frame import Frame
 from runtime.desktop.guard import Guard
 from runtime.desktop.inputs import Inputs, inputs_of
 from runtime.desktop.journal import Journal
+from runtime.desktop.outbox import Outbox
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Drag, Type
@@ -66,15 +67,13 @@ class DesktopLink:
         self.guard: Guard | None = None
         self._stream, self._desktop, self._journal, self._tell = stream, desktop, journal, tell
         self._session = DesktopSession(self._clock())
-        self._out: deque[bytes | bytearray] = deque()
-        self._out_ready = asyncio.Event()
+        self._outbox = Outbox(stream)
         self._over = asyncio.Event()
         self._acts: deque[tuple[Act, int]] = deque()
         self._acting: asyncio.Task[None] | None = None
         self._packer = TilePacker(LOCAL if stream.peer.startswith(_SAME_MACHINE) else FAST)
         self._interest: tuple[int, int, int, int] | None = None
         self._look = asyncio.Event()
-        self._sent = asyncio.Event()
         self._is_damaged = True
         self._fault: DesktopLost | None = None
         self._is_released = False
@@ -104,7 +103,7 @@ class DesktopLink:
         """Ends the session from this side, with a bye. What is pressed is released first."""
         self._release(reason.name)
         if self._session.state not in (State.closed, State.closing):
-            self._queue(self._session.send_bye(reason, detail))
+            self._outbox.put(self._session.send_bye(reason, detail))
         self._over.set()
 
     def supersede(self, owner_epoch: int) -> None:
@@ -120,7 +119,7 @@ class DesktopLink:
         with ThreadPoolExecutor(2, thread_name_prefix="desktop") as pool:
             self._pool = pool
             loop.add_reader(self._desktop.fileno(), self._on_damage)
-            tasks = [asyncio.create_task(run) for run in (self._read(), self._write(), self._show(), self._tick())]
+            tasks = [asyncio.create_task(run) for run in (self._read(), self._show(), self._tick())]
             over = asyncio.create_task(self._over.wait())
             try:
                 done, _ = await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
@@ -139,15 +138,14 @@ class DesktopLink:
             raise self._fault
         if self._session.state is State.closing:  # the car said bye, and everything is released
             assert self._session.closed is not None
-            self._queue(self._session.send_bye(self._session.closed.reason))
+            self._outbox.put(self._session.send_bye(self._session.closed.reason))
         closed = self._session.closed or Closed(CloseReason.end_of_stream, "the link broke", by_peer=True)
         return Ending(name_of(CloseReason, closed.reason), closed.detail, self._applied, self._refused)
 
     async def flush_and_close(self) -> None:
         """Sends what is queued, as far as the link takes it, and closes it."""
         with suppress(StreamBroken, asyncio.TimeoutError):
-            while self._out:
-                await asyncio.wait_for(self._stream.send(self._out.popleft()), _FAREWELL_S)
+            await asyncio.wait_for(self._outbox.drain(), _FAREWELL_S)
         self._stream.close()
 
     # Reading and acting.
@@ -165,12 +163,13 @@ class DesktopLink:
                     self._act(event, now_ns)
                 else:
                     self._common(event)
+            await self._flush()
             if not data:
                 return
 
     def _common(self, event: Any) -> None:
         if isinstance(event, Transmit):
-            self._queue(event.data)
+            self._outbox.put(event.data)
         elif isinstance(event, Closed):
             self._release(name_of(CloseReason, event.reason))
             self._over.set()
@@ -204,6 +203,7 @@ class DesktopLink:
                     self._pool, self._desktop.apply, act.action, act.precondition, step
                 )
                 self._settle(act, received_ns, applied)
+                await self._flush()
         except DesktopLost as error:
             self._lose(error)
         finally:
@@ -216,7 +216,7 @@ class DesktopLink:
     def _settle(self, act: Act, received_ns: int, applied: Applied) -> None:
         self._journal.finish(act.job, act.seq, applied.outcome, applied.reason)
         if self._session.state in (State.open, State.closing):
-            self._queue(
+            self._outbox.put(
                 self._session.send_result(
                     act.seq, applied.outcome, applied.reason, received_ns=received_ns, applied_ns=applied.applied_ns
                 )
@@ -297,7 +297,8 @@ class DesktopLink:
         for part in parts:
             data = self._session.send_part(part)
             sent_bytes += len(data)
-            await self._send_now(data)
+            self._outbox.put(data)
+            await self._drain()
         took_ns = self._clock() - began_ns
         if sent_bytes > _TELLING_BYTES and self._packer.packing is not LOCAL:
             self._packer.packing = SLOW if sent_bytes * 1e9 < SLOW_BYTES_PER_S * took_ns else FAST
@@ -318,28 +319,23 @@ class DesktopLink:
 
     # Writing, time, the end.
 
-    def _queue(self, data: bytes | bytearray) -> None:
-        self._out.append(data)
-        self._out_ready.set()
+    async def _flush(self) -> None:
+        """Says what is to be said; a link that is gone ends the session."""
+        try:
+            await self._outbox.flush()
+        except StreamBroken:
+            self._broken()
 
-    async def _send_now(self, data: bytes | bytearray) -> None:
-        """Queues a part of a frame, and waits until the link has taken it: latest wins."""
-        self._queue(data)
-        self._sent = asyncio.Event()
-        await self._sent.wait()
+    async def _drain(self) -> None:
+        """As `_flush`, and waits until the link has taken everything: latest wins."""
+        try:
+            await self._outbox.drain()
+        except StreamBroken:
+            self._broken()
 
-    async def _write(self) -> None:
-        while True:
-            await self._out_ready.wait()
-            self._out_ready.clear()
-            try:
-                while self._out:
-                    await self._stream.send(self._out.popleft())
-            except StreamBroken:
-                for event in self._session.end_of_stream():
-                    self._common(event)
-                return
-            self._sent.set()
+    def _broken(self) -> None:
+        for event in self._session.end_of_stream():
+            self._common(event)
 
     async def _tick(self) -> None:
         while not self._over.is_set():
@@ -348,6 +344,7 @@ class DesktopLink:
                 self.guard.beat()
             for event in self._session.tick(now_ns):
                 self._common(event)
+            await self._flush()
             await asyncio.sleep(max(min(self._session.deadline_ns - self._clock(), HEARTBEAT_NS) / 1e9, 0.001))
 
     def _release(self, reason: str) -> None:

@@ -10,7 +10,6 @@ is given after it has thought is at most that old, and a busy screen does not ea
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -20,6 +19,7 @@ from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import SessionLost, SessionRefused
 from runtime.desktop.frame import Frame
 from runtime.desktop.mirror import Mirror
+from runtime.desktop.outbox import Outbox
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Action, Precondition
 from runtime.wire.errors import ProtocolError
@@ -33,6 +33,7 @@ __all__ = ["RemoteDesktop", "SessionLost", "SessionRefused"]
 _CREDITS = 2  # one frame on its way while another is unpacked
 _CREDIT_INTERVAL_NS = 30_000_000
 _CLOCKS_APART_NS = 10_000_000_000
+_FAREWELL_S = 1.0
 
 
 class RemoteDesktop:
@@ -48,11 +49,9 @@ class RemoteDesktop:
         self._session = CarSession(self._clock())
         self._mirror = Mirror()
         self._frame: Frame | None = None
-        self._out: deque[bytes | bytearray] = deque()
-        self._out_ready = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._outbox = Outbox(stream)
+        self._waiter: asyncio.Future[bool] | None = None
         self._results: dict[int, asyncio.Future[ActResult]] = {}
-        self._waiting = 0
         self._owed_credit = 0
         self._credited_ns = 0
         self._began_ns = 0
@@ -81,8 +80,8 @@ class RemoteDesktop:
         remote = cls(stream, clock)
         secret = token.encode() if isinstance(token, str) else token
         hello = Hello(PROTOCOL_VERSION, job, owner_epoch, secret, agent, model, features)
-        remote._queue(remote._session.send_hello(hello, clock()))
-        remote._tasks = [asyncio.create_task(run) for run in (remote._read(), remote._write(), remote._tick())]
+        remote._outbox.put(remote._session.send_hello(hello, clock()))
+        remote._tasks = [asyncio.create_task(run) for run in (remote._read(), remote._tick())]
         try:
             while remote._session.state is State.greeting:
                 await remote._wait(None)
@@ -150,9 +149,10 @@ class RemoteDesktop:
         """
         self._check_open()
         seq, data = self._session.send_act(self.frame.frame_id, action, precondition)
-        self._queue(data)
+        self._outbox.put(data)
         result: asyncio.Future[ActResult] = asyncio.get_running_loop().create_future()
         self._results[seq] = result
+        await self._flush()
         return await result
 
     def hash_region(self, x: int, y: int, w: int, h: int) -> bytes:
@@ -165,7 +165,7 @@ class RemoteDesktop:
         Raises SessionLost if it did not say so.
         """
         self._check_open()
-        self._queue(self._session.send_bye(reason, self._clock()))
+        self._outbox.put(self._session.send_bye(reason, self._clock()))
         try:
             with suppress(SessionLost):
                 while True:
@@ -196,17 +196,13 @@ class RemoteDesktop:
             except StreamBroken:
                 data = b""
             self._take_in(self._session.receive(data, self._clock()) if data else self._session.end_of_stream())
+            await self._flush()
 
-    async def _write(self) -> None:
-        while True:
-            await self._out_ready.wait()
-            self._out_ready.clear()
-            try:
-                while self._out:
-                    await self._stream.send(self._out.popleft())
-            except StreamBroken:
-                self._take_in(self._session.end_of_stream())
-                return
+    async def _flush(self) -> None:
+        try:
+            await self._outbox.flush()
+        except StreamBroken:
+            self._take_in(self._session.end_of_stream())
 
     async def _tick(self) -> None:
         while self._session.state is not State.closed:
@@ -214,6 +210,7 @@ class RemoteDesktop:
             self._take_in(self._session.tick(now_ns))
             if self._owed_credit and now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
                 self._give_credit(self._owed_credit)
+            await self._flush()
             until_ns = self._session.deadline_ns
             if self._owed_credit:
                 until_ns = min(until_ns, self._credited_ns + _CREDIT_INTERVAL_NS)
@@ -224,7 +221,7 @@ class RemoteDesktop:
     def _take_in(self, events: list[CarEvent]) -> None:
         for event in events:
             if isinstance(event, Transmit):
-                self._queue(event.data)
+                self._outbox.put(event.data)
             elif isinstance(event, FramePart):
                 self._take_part(event)
             elif isinstance(event, ActResult):
@@ -232,11 +229,11 @@ class RemoteDesktop:
                 if result is not None and not result.done():
                     result.set_result(event)
             elif isinstance(event, HelloAnswer | Takeover | Closed):
-                self._changed.set()
+                self._wake()
                 self._tick_early.set()  # the heart beats from now on
         if self._session.state is State.closed:
             self._fail_results()
-            self._changed.set()
+            self._wake()
 
     def _take_part(self, part: FramePart) -> None:
         if not self._began_ns:
@@ -244,7 +241,7 @@ class RemoteDesktop:
         try:
             is_complete = self._mirror.add(part)
         except ProtocolError as error:
-            self._queue(self._session.send_bye(error.reason, self._clock(), error.message))
+            self._outbox.put(self._session.send_bye(error.reason, self._clock(), error.message))
             self._take_in(self._session.end_of_stream())
             return
         if is_complete:
@@ -255,21 +252,17 @@ class RemoteDesktop:
                 since_ns if is_same_clock else now_ns - self._began_ns + self._session.round_trip_ns // 2
             ) // 1000
             self._began_ns = 0
-            self._changed.set()
+            self._wake()
             self._owed_credit += 1
-            if self._waiting or now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
+            if self._waiter is not None or now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
                 self._give_credit(self._owed_credit)
             else:
                 self._tick_early.set()
 
     def _give_credit(self, frames: int) -> None:
         if self._session.state is State.open:
-            self._queue(self._session.send_credit(frames))
+            self._outbox.put(self._session.send_credit(frames))
         self._owed_credit, self._credited_ns = 0, self._clock()
-
-    def _queue(self, data: bytes | bytearray) -> None:
-        self._out.append(data)
-        self._out_ready.set()
 
     # For the caller.
 
@@ -278,16 +271,23 @@ class RemoteDesktop:
         self._check_alive()
         if self._owed_credit:
             self._give_credit(self._owed_credit)
-        self._changed.clear()
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = None if seconds is None else loop.call_later(seconds, _give_up, waiter)
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
-        except asyncio.TimeoutError:
-            return False
+            await self._flush()
+            has_come = await waiter
         finally:
-            self._waiting -= 1
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
         self._check_alive()
-        return True
+        return has_come
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(True)
 
     def _take(self) -> Frame:
         """Brings `frame` up to the newest complete one."""
@@ -326,8 +326,12 @@ class RemoteDesktop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         with suppress(StreamBroken, asyncio.TimeoutError):
-            while self._out:
-                await asyncio.wait_for(self._stream.send(self._out.popleft()), 1.0)
+            await asyncio.wait_for(self._outbox.drain(), _FAREWELL_S)
         self._stream.close()
         self._mirror.wipe()
         self._fail_results()
+
+
+def _give_up(waiter: asyncio.Future[bool]) -> None:
+    if not waiter.done():
+        waiter.set_result(False)
