@@ -1,0 +1,68 @@
+"""Installed bundles with small models, and a gate that closes when it was looked at often enough."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from kernels.gate.word import GateToken
+from runtime.store.bundle import Bundle, pack, sign
+from runtime.store.keys import SigningKey
+from runtime.store.models import ModelStore
+
+INPUTS = [{"name": "x", "shape": ["n", 64], "dtype": "float32"}]
+OUTPUTS = [{"name": "y", "shape": ["n", 64], "dtype": "float32"}]
+
+
+class CountedGate:
+    """Open for `looks` looks; None is for ever. Made a token by `as_token`: backends in Python ask only this."""
+
+    def __init__(self, looks: int | None) -> None:
+        self.looks, self.seen = looks, 0
+
+    def is_open(self) -> bool:
+        self.seen += 1
+        return self.looks is None or self.seen <= self.looks
+
+    def as_token(self) -> GateToken:
+        return cast(GateToken, self)
+
+
+def chain(layers: int, *, width: int = 64, rows: int | str = "n") -> bytes:
+    """Returns an ONNX model of `layers` matrix products with a Relu each: x (rows, width) -> y (rows, width)."""
+    rng = np.random.default_rng(layers)
+    weights, nodes = [], []
+    for layer in range(layers):
+        matrix = (rng.standard_normal((width, width)) / np.sqrt(width / 2)).astype(np.float32)
+        weights.append(numpy_helper.from_array(matrix, f"w{layer}"))
+        out = "y" if layer == layers - 1 else f"h{layer}"
+        nodes.append(helper.make_node("MatMul", [f"h{layer - 1}" if layer else "x", f"w{layer}"], [f"m{layer}"]))
+        nodes.append(helper.make_node("Relu", [f"m{layer}"], [out]))
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, width]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "chain", [tensors[0]], [tensors[1]], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    return cast(bytes, model.SerializeToString())
+
+
+def installed(folder: Path, files: dict[str, bytes], models: dict[str, Any], *, name: str = "net") -> Bundle:
+    """Returns an installed bundle; the store, its key and its sources lie in `folder`."""
+    store = ModelStore(folder / "store")
+    key_path = folder / "key"
+    key = SigningKey.load(key_path) if key_path.exists() else SigningKey.create(key_path)
+    store.trust(key.public)
+    source = folder / f"source-{name}"
+    source.mkdir()
+    for file, data in files.items():
+        (source / file).write_bytes(data)
+    description = {"name": name, "version": "1", "kind": "onnx", "licence": "Apache-2.0", "models": models}
+    pack(source, folder / f"{name}.ihb", description=description)
+    sign(folder / f"{name}.ihb", key)
+    return store.install(folder / f"{name}.ihb")
+
+
+def entry(backend: str, *, file: str = "m.onnx", **more: Any) -> dict[str, Any]:
+    """Returns a model of a description: a chain as above, by `backend`."""
+    return {"file": file, "backends": [backend], "inputs": INPUTS, "outputs": OUTPUTS, **more}
