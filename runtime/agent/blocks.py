@@ -14,24 +14,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.tiles import TILE
 from runtime.agent.components import Runs, bounds, find_runs, label, paint
 from runtime.agent.contents import ContentCache
 from runtime.agent.geometry import Box
 from runtime.agent.outlines import enclosed_boxes, outline_kind
 from runtime.desktop.frame import Frame
 
-TILE = 64
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Colour = tuple[int, int, int]  # blue, green, red
 
 _EDGE_BITS = np.uint32(0x00E0E0E0)  # some channel differs by 32 or more; the padding byte is masked
 _ACROSS, _DOWN = np.uint8(1), np.uint8(2)  # a pixel differs from its right neighbour, from the one below
-_STRAIGHT = 24  # pixels: a longer level edge belongs to a border or a rule, not to a letter
+_STRAIGHT = 24  # pixels: what is longer and thin is a rule, not a letter
 _LETTER_GAP = 4  # pixels between letters, and between words of small fonts
 _TALLEST_TEXT = 64
+_INK = 40  # of 255 in some channel: what differs so much from the ground is ink
+_WIDE = 48  # pixels: a wider component is more than a letter, so that straight lines in it are not stems
+_LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
-_NEIGHBOUR_GAP = 3  # a small ring or box nearer than this to a glyph is a glyph itself
+_LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,7 @@ class BlockFinder:
         boxes = bounds(runs, labels)
         kinds = [_kind(self._edges, row) for row in boxes.tolist()]
         _demote_glyphs(boxes, kinds)
-        is_text = np.array([kind not in ("box", "ring", "line") for kind in kinds], dtype=np.bool_)
-        glyphs = paint(runs, is_text[labels], (height, width)) if len(labels) else edges
+        glyphs = _letters(self._edges, runs, labels, boxes, kinds)
         shapes: list[Shape] = []
         for number, (row, kind) in enumerate(zip(boxes.tolist(), kinds, strict=True)):
             parts: list[Shape] = []
@@ -114,7 +116,6 @@ class BlockFinder:
             elif kind in ("ring", "figure"):
                 parts.append(Shape(Box(*row[:4]), kind, _fill(pixels, row)))
             shapes.extend(parts)
-        glyphs &= ~_straight_lines(self._edges)
         texts = self._find_lines(pixels, glyphs)
         return Layout(
             width,
@@ -156,7 +157,8 @@ def _differs(first: Pixels, second: Pixels) -> Mask:
     difference = np.maximum(first, second)
     difference -= np.minimum(first, second)
     packed = np.ascontiguousarray(difference).view(np.uint32)[..., 0]
-    return np.asarray((packed & _EDGE_BITS) != 0)
+    different: Mask = (packed & _EDGE_BITS) != 0
+    return different
 
 
 def _update_edges(edges: NDArray[np.uint8], pixels: Pixels, top: int, left: int) -> None:
@@ -167,12 +169,40 @@ def _update_edges(edges: NDArray[np.uint8], pixels: Pixels, top: int, left: int)
     target[...] = part[: target.shape[0], : target.shape[1]]
 
 
+def _letters(
+    edges: NDArray[np.uint8], runs: Runs, labels: NDArray[np.int64], boxes: NDArray[np.int64], kinds: list[str]
+) -> Mask:
+    """Returns the edges that may be letters: all but rings, rules, rims of boxes, and straight lines of what is wide.
+
+    What stands in a box may touch its rim (a label one pixel from it does), so the inside of a box stays.
+    """
+    if not len(labels):
+        return np.zeros(edges.shape, dtype=np.bool_)
+    is_text = np.array([kind not in ("ring", "line") for kind in kinds], dtype=np.bool_)
+    is_text &= ~(np.array([kind == "box" for kind in kinds]) & (boxes[:, 2:4].max(axis=1) < _LEAST_LABELLED))
+    glyphs = paint(runs, is_text[labels], edges.shape)
+    is_wide = is_text & ((boxes[:, 2] >= _WIDE) | (boxes[:, 3] >= _WIDE))
+    glyphs &= ~(_straight_lines(edges) & paint(runs, is_wide[labels], edges.shape))
+    for row, kind in zip(boxes.tolist(), kinds, strict=True):
+        if kind == "box":
+            x, y, w, h = row[:4]
+            rim = 4 if min(w, h) >= 18 else 3
+            for strip in (glyphs[y : y + 2, x : x + w], glyphs[y + h - 2 : y + h, x : x + w]):
+                strip[...] = False
+            for strip in (glyphs[y : y + h, x : x + 2], glyphs[y : y + h, x + w - 2 : x + w]):
+                strip[...] = False
+            for top in (y, y + h - rim):
+                for left in (x, x + w - rim):
+                    glyphs[top : top + rim, left : left + rim] = False
+    return glyphs
+
+
 def _straight_lines(edges: NDArray[np.uint8]) -> Mask:
     """Returns the pixels of long level and upright edges: borders and rules that text may touch."""
     level = find_runs(edges == _DOWN)
     upright = find_runs(np.ascontiguousarray(edges.T == _ACROSS))
-    lines = paint(level, level.end - level.start >= _STRAIGHT, edges.shape)
-    lines |= paint(upright, upright.end - upright.start >= _STRAIGHT, edges.shape[::-1]).T
+    lines = paint(level, level.end - level.start >= _STRAIGHT // 2, edges.shape)
+    lines |= paint(upright, upright.end - upright.start >= _STRAIGHT // 2, edges.shape[::-1]).T
     return lines
 
 
@@ -200,7 +230,7 @@ def _part_joined(own: Mask, glyphs: Mask, pixels: Pixels, row: list[int]) -> lis
 
 def _kind(edges: NDArray[np.uint8], row: list[int]) -> str:
     x, y, w, h = row[:4]
-    if (w >= _STRAIGHT and h <= 4) or (h >= _STRAIGHT and w <= 4):
+    if (w >= _STRAIGHT and h <= 4) or (h >= _STRAIGHT and w <= 4) or (h >= _STRAIGHT // 2 and w <= 2):
         return "line"
     if w >= 9 and h >= 9:
         part = edges[y : y + h, x : x + w]
@@ -223,7 +253,12 @@ def _demote_glyphs(boxes: NDArray[np.int64], kinds: list[str]) -> None:
             continue
         beside = np.maximum(text[:, 0], x) - np.minimum(text[:, 0] + text[:, 2], x + w)
         shared = np.minimum(text[:, 1] + text[:, 3], y + h) - np.maximum(text[:, 1], y)
-        near = (beside >= 0) & (beside <= _NEIGHBOUR_GAP) & (2 * shared >= h) & (text[:, 3] * 2 >= h)
+        near = (
+            (beside >= 0)
+            & (beside <= max(1, round(_LETTER_SPACING * h)))
+            & (2 * shared >= h)
+            & (text[:, 3] * 1.35 >= h)
+        )
         if near.any():
             kinds[index] = "text"
 
@@ -274,27 +309,38 @@ def _split_lines(crop: Pixels) -> tuple[TextBlock, ...]:
     paper = colours[int(np.argmax(counts))]
     paper_bgr = np.array([paper & 255, paper >> 8 & 255, paper >> 16 & 255], dtype=np.int16)
     contrast = np.abs(crop[..., :3].astype(np.int16) - paper_bgr).max(axis=2)
-    ink = contrast >= 40
+    ink = contrast >= _INK
+    if len(ink) >= _LEAST_JOINED:
+        ink[:, ink.mean(axis=0) > 0.95] = False  # a border beside the lines, which would join them
     lines: list[TextBlock] = []
     for top, bottom in _bands(ink.any(axis=1)):
-        band = ink[top:bottom]
-        gap = max(8, bottom - top)
-        for left, right in _spans(band.any(axis=0), gap):
-            part = contrast[top:bottom, left:right]
-            rows = np.flatnonzero(ink[top:bottom, left:right].any(axis=1))
-            y0, y1 = top + int(rows[0]), top + int(rows[-1]) + 1
-            if y1 - y0 < 2 and right - left < 2:
+        for left, right in _spans(ink[top:bottom].any(axis=0), max(8, bottom - top)):
+            part = Box(left, top, right - left, bottom - top)
+            letters = _without_rules(ink[top:bottom, left:right])
+            rows = np.flatnonzero(letters.any(axis=1))
+            if len(rows) == 0 or (len(rows) < 2 and part.w < 2):
                 continue
-            at = np.unravel_index(int(np.argmax(part)), part.shape)
-            colour = crop[top + int(at[0]), left + int(at[1])]
-            lines.append(
-                TextBlock(
-                    Box(left, y0, right - left, y1 - y0),
-                    (int(colour[0]), int(colour[1]), int(colour[2])),
-                    (int(paper_bgr[0]), int(paper_bgr[1]), int(paper_bgr[2])),
-                )
-            )
+            strength = np.where(letters, contrast[top:bottom, left:right], 0)
+            row, column = np.unravel_index(int(np.argmax(strength)), strength.shape)
+            blue, green, red = crop[top + int(row), left + int(column), :3].tolist()
+            box = Box(left, top + int(rows[0]), part.w, int(rows[-1] - rows[0]) + 1)
+            lines.append(TextBlock(box, (blue, green, red), _colour(paper_bgr)))
     return tuple(lines)
+
+
+def _without_rules(ink: Mask) -> Mask:
+    """Returns the ink without long level strokes (underlines of this line or the last), unless nothing is left."""
+    runs = find_runs(ink)
+    rules = runs.end - runs.start >= max(12, 5 * len(ink) // 4)
+    if not rules.any():
+        return ink
+    letters = ink & ~paint(runs, rules, ink.shape)
+    return letters if letters.any() else ink
+
+
+def _colour(bgr: NDArray[np.int16]) -> Colour:
+    blue, green, red = bgr.tolist()
+    return blue, green, red
 
 
 def _spans(filled: NDArray[np.bool_], gap: int) -> list[tuple[int, int]]:

@@ -42,7 +42,16 @@ def _is_ring(edges: NDArray[np.bool_]) -> bool:
         x = np.round(width / 2 - 0.5 + (width / 2 - inset) * _COS).astype(np.int64).clip(0, width - 1)
         y = np.round(height / 2 - 0.5 + (height / 2 - inset) * _SIN).astype(np.int64).clip(0, height - 1)
         hits |= edges[y, x]
-    return bool(hits.mean() >= 0.9)
+    return bool(hits.mean() >= 0.9) and not _is_crossed(edges)
+
+
+def _is_crossed(edges: NDArray[np.bool_]) -> bool:
+    """Whether strokes run from the middle to the rim, as in a cross or a star; a dot in the middle does not."""
+    height, width = edges.shape
+    y, x = np.ogrid[:height, :width]
+    radius = np.hypot((y - height / 2 + 0.5) / (height / 2), (x - width / 2 + 0.5) / (width / 2))
+    between = edges[(radius >= 0.45) & (radius <= 0.7)]
+    return bool(between.size and between.mean() > 0.45)
 
 
 def enclosed_boxes(edges: NDArray[np.bool_]) -> list[Box]:

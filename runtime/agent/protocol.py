@@ -23,6 +23,7 @@ STATE_LIMIT_BYTES = 48 * 1024  # what a checkpoint of 64 KiB has room for
 
 AGENTS = {
     "block_clicker": "runtime.agent.block_clicker:make",
+    "text_reader": "runtime.agent.text_reader:make",
 }
 
 

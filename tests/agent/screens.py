@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from runtime.desktop.frame import HASH_BYTES, TILE, Frame, tile_grid
+from kernels.frames.tiles import HASH_BYTES, TILE, grid
+from runtime.desktop.frame import Frame
 
 SANS = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 
@@ -53,7 +54,7 @@ class Canvas:
 def frame_of(pixels: NDArray[np.uint8], frame_id: int = 1) -> Frame:
     """Returns a frame of BGRX `pixels` (h, w, 4) with every tile marked as changed."""
     height, width = pixels.shape[:2]
-    rows, columns = tile_grid(width, height)
+    rows, columns = grid(height, width)
     hashes = np.zeros((rows, columns, HASH_BYTES), dtype=np.uint8)
     for row in range(rows):
         for column in range(columns):

@@ -26,7 +26,7 @@ def test_a_line_of_text_is_one_block_whatever_its_size_and_contrast(
     assert len(texts) == 1
     found = texts[0].box
     assert abs(found.x - x) <= max(2, size_px // 8)  # Pillow counts the first letter's bearing
-    assert abs(found.right - (x + w)) <= 2
+    assert abs(found.right - (x + w)) <= max(2, size_px // 8)
     assert abs(found.y - y) <= 3
     assert abs(found.bottom - (y + h)) <= 3
 
