@@ -11,6 +11,8 @@ from collections import deque
 
 from runtime.transport.stream import Stream
 
+_TOGETHER_BYTES = 1 << 14  # one TLS record
+
 
 class Outbox:
     """The unsent messages of one link."""
@@ -37,11 +39,21 @@ class Outbox:
         self._is_sending = True
         try:
             while self._waiting:
-                await self._stream.send(self._waiting.popleft())
+                await self._stream.send(self._next())
         finally:
             self._is_sending = False
             if self._emptied is not None and not self._emptied.done():
                 self._emptied.set_result(None)
+
+    def _next(self) -> bytes | bytearray:
+        """Takes what is sent in one write: small messages together, a large one alone."""
+        first = self._waiting.popleft()
+        if not self._waiting or len(first) > _TOGETHER_BYTES:
+            return first
+        together = bytearray(first)
+        while self._waiting and len(together) + len(self._waiting[0]) <= _TOGETHER_BYTES:
+            together += self._waiting.popleft()
+        return together
 
     async def drain(self) -> None:
         """Returns when everything has been handed to the link, whoever did it."""

@@ -3,8 +3,8 @@
     link ─► CarSession ─► parts ─► the mirror: always the newest screen, kept up to date beside everything else
                                         └─ next_frame, settle ─► `frame`: stands still while an agent looks at it
 
-Credit is given back as soon as a frame is complete, at once while someone waits for it, else every 30 ms: what an agent
-is given after it has thought is at most that old, and a busy screen does not eat the car's time in between.
+Credit goes back with the next action, with the next wait, or 30 ms after a frame: what an agent sees after it has
+thought is at most about that old, and a busy screen does not eat the car's time in between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runtime.wire.tables import PROTOCOL_VERSION, CloseReason, name_of
 __all__ = ["RemoteDesktop", "SessionLost", "SessionRefused"]
 
 _CREDITS = 2  # one frame on its way while another is unpacked
-_CREDIT_INTERVAL_NS = 30_000_000
+_CREDIT_INTERVAL_S = 0.03
 _CLOCKS_APART_NS = 10_000_000_000
 _FAREWELL_S = 1.0
 
@@ -53,7 +53,7 @@ class RemoteDesktop:
         self._waiter: asyncio.Future[bool] | None = None
         self._results: dict[int, asyncio.Future[ActResult]] = {}
         self._owed_credit = 0
-        self._credited_ns = 0
+        self._paying: asyncio.TimerHandle | None = None
         self._began_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._tick_early = asyncio.Event()
@@ -149,6 +149,7 @@ class RemoteDesktop:
         """
         self._check_open()
         seq, data = self._session.send_act(self.frame.frame_id, action, precondition)
+        self._give_credit(self._owed_credit)
         self._outbox.put(data)
         result: asyncio.Future[ActResult] = asyncio.get_running_loop().create_future()
         self._results[seq] = result
@@ -208,15 +209,12 @@ class RemoteDesktop:
         while self._session.state is not State.closed:
             now_ns = self._clock()
             self._take_in(self._session.tick(now_ns))
-            if self._owed_credit and now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
-                self._give_credit(self._owed_credit)
+            self._give_credit(self._owed_credit)
             await self._flush()
-            until_ns = self._session.deadline_ns
-            if self._owed_credit:
-                until_ns = min(until_ns, self._credited_ns + _CREDIT_INTERVAL_NS)
-            self._tick_early = asyncio.Event()
+            self._tick_early.clear()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._tick_early.wait(), max((until_ns - self._clock()) / 1e9, 0.001))
+                seconds = max((self._session.deadline_ns - self._clock()) / 1e9, 0.001)
+                await asyncio.wait_for(self._tick_early.wait(), seconds)
 
     def _take_in(self, events: list[CarEvent]) -> None:
         for event in events:
@@ -254,23 +252,24 @@ class RemoteDesktop:
             self._began_ns = 0
             self._wake()
             self._owed_credit += 1
-            if self._waiter is not None or now_ns - self._credited_ns >= _CREDIT_INTERVAL_NS:
-                self._give_credit(self._owed_credit)
-            else:
-                self._tick_early.set()
+            if self._paying is None:
+                self._paying = asyncio.get_running_loop().call_later(_CREDIT_INTERVAL_S, self._tick_early.set)
 
     def _give_credit(self, frames: int) -> None:
-        if self._session.state is State.open:
+        """Puts credit for `frames` more frames before what is said next; it is not worth a write of its own."""
+        if frames and self._session.state is State.open:
             self._outbox.put(self._session.send_credit(frames))
-        self._owed_credit, self._credited_ns = 0, self._clock()
+        self._owed_credit = 0
+        if self._paying is not None:
+            self._paying.cancel()
+            self._paying = None
 
     # For the caller.
 
     async def _wait(self, seconds: float | None) -> bool:
         """Waits for a frame, the hello's answer or the end. Returns whether anything came; raises SessionLost."""
         self._check_alive()
-        if self._owed_credit:
-            self._give_credit(self._owed_credit)
+        self._give_credit(self._owed_credit)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiter = waiter
