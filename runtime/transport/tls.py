@@ -31,7 +31,7 @@ from runtime.transport.stream import RECEIVE_BYTES, Handler, Stream
 from runtime.transport.tcp import dial_tcp, listen_tcp
 
 HANDSHAKE_S = 5.0
-MAX_HANDSHAKES = 16  # of peers that have not proved who they are, at once
+MAX_STRANGERS = 16  # peers that have not yet proved who they are, at once
 PROTOCOL = "idlehands/1"
 
 log = logging.getLogger("idlehands.transport")
@@ -194,15 +194,19 @@ async def dial_tls(host: str, port: int, identity: Identity, timeout_s: float, o
 async def listen_tls(host: str, port: int, identity: Identity, handler: Handler) -> SocketServer:
     """Listens; `handler` sees only peers that have proved who they are. Others are told why and hung up on."""
     identity.trusted()  # a folder that lies is found now, not at the first connection
-    handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
+    strangers: list[Stream] = []  # the oldest first
 
     async def greet(inner: Stream) -> None:
-        async with handshakes:
-            try:
-                stream = await secure(inner, identity, is_server=True)
-            except TransportError as error:
-                log.warning("refused %s: %s", inner.peer, error.message)
-                return
+        if len(strangers) >= MAX_STRANGERS:
+            strangers[0].close()  # whoever is slow makes room: strangers that say nothing keep no honest peer out
+        strangers.append(inner)
+        try:
+            stream = await secure(inner, identity, is_server=True)
+        except TransportError as error:
+            log.warning("refused %s: %s", inner.peer, error.message)
+            return
+        finally:
+            strangers.remove(inner)
         log.info("%s is %s (%s)", inner.peer, stream.peer_name, stream.peer[:16])
         try:
             await handler(stream)
