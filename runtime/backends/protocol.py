@@ -15,6 +15,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 from numpy.typing import NDArray
@@ -41,6 +42,12 @@ class BackendMissing(BackendError):
     next_step: ClassVar[str] = "install the backend's package, or pack the bundle for another one"
 
 
+class ModelUnsupported(BackendMissing):
+    """The model has an operator or a shape that this backend does not know; another one may."""
+
+    next_step: ClassVar[str] = "name another backend in the bundle's description, such as onnxruntime"
+
+
 class ModelRefused(BackendError):
     """A backend does not take the model: not its format, or it needs more memory than the worker may use."""
 
@@ -49,10 +56,11 @@ class ModelRefused(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model may use. `memory_bytes` 0 is without a limit."""
+    """What a model may use. `memory_bytes` 0 is without a limit; `cache_folder` is for what a backend prepared once."""
 
     threads: int = 1
     memory_bytes: int = 0
+    cache_folder: Path | None = None
 
 
 class StepResult(Enum):

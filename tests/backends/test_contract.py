@@ -27,6 +27,7 @@ from tests.backends.made import CountedGate, chain, entry, installed
 BACKENDS_UNDER_TEST: dict[str, dict[str, Any]] = {
     "null": {"memory_bytes": 5000, "options": {"null": {"latency_us": 20, "steps": 20}}},
     "onnxruntime": {},
+    "native": {"memory_bytes": 5000},
 }
 
 

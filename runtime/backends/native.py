@@ -1,0 +1,118 @@
+"""The native backend: ONNX models on our own int8 kernels (kernels/graph), which look at the gate within a run.
+
+A paused run keeps its state and goes on where it stood. A model with an op that the engine does not know is left to the
+next backend of its manifest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from kernels.gate.word import POLL_NS, GateToken
+from kernels.graph.cache import Spec
+from kernels.graph.errors import GraphError, UnsupportedModelError
+from kernels.graph.model import GraphModel
+from kernels.graph.model import Run as GraphRun
+from kernels.graph.model import StepResult as GraphResult
+from runtime.backends.feeds import check_feeds
+from runtime.backends.protocol import (
+    Feeds,
+    Limits,
+    ModelRefused,
+    ModelUnsupported,
+    StepResult,
+    check_memory,
+    model_entry,
+)
+from runtime.store.bundle import Bundle
+from runtime.store.manifest import TensorSpec
+
+
+class NativeBackend:
+    """See the module. `Limits.cache_folder` keeps packed weights and plans, which makes the next load quick."""
+
+    name = "native"
+
+    def load(self, bundle: Bundle, limits: Limits, role: str = "model") -> NativeModel:
+        """Loads a model of the bundle. Raises ModelUnsupported, ModelRefused, BundleError."""
+        entry = model_entry(bundle, role)
+        path = bundle.path(entry.file)
+        check_memory(bundle, role, entry.memory_bytes, limits)
+        where = f"bundle '{bundle.reference}', model '{role}'"
+        try:
+            model = GraphModel.load(path, limits.cache_folder, name=where)
+        except UnsupportedModelError as error:
+            raise ModelUnsupported(error.message) from error
+        except GraphError as error:
+            raise ModelRefused(error.message, next_step=error.advice) from error
+        known_bytes = max(entry.memory_bytes, path.stat().st_size)
+        made = NativeModel(
+            model, entry.inputs or _specs(model.inputs), entry.outputs or _specs(model.outputs), known_bytes
+        )
+        check_memory(bundle, role, made.resident_bytes, limits)
+        return made
+
+
+class NativeModel:
+    """A runtime.backends.protocol.Model of one graph."""
+
+    def __init__(
+        self, model: GraphModel, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], known_bytes: int
+    ) -> None:
+        self._model: GraphModel | None = model
+        self.inputs, self.outputs = inputs, outputs
+        self._known_bytes = known_bytes
+        self.stop_bound_us = POLL_NS // 1000
+
+    @property
+    def resident_bytes(self) -> int:
+        """The packed weights, or the file, or what the manifest says: whichever is most."""
+        weights = 0 if self._model is None else len(self._model.weights_memory)
+        return max(weights, self._known_bytes)
+
+    def start(self, feeds: Feeds) -> NativeRun:
+        if self._model is None:
+            raise ValueError("the model is closed")
+        check_feeds(self.inputs, feeds)
+        try:
+            return NativeRun(self._model.start(feeds))
+        except UnsupportedModelError as error:  # a shape that only this feed brought up
+            raise ModelUnsupported(error.message) from error
+
+    def close(self) -> None:
+        """Drops the weights and working memories; their mappings go back to the system as the last run lets go."""
+        self._model = None
+
+
+class NativeRun:
+    """A runtime.backends.protocol.Run that pauses where it stands."""
+
+    def __init__(self, run: GraphRun) -> None:
+        self._run = run
+        self._is_done = False
+
+    def step(self, gate: GateToken | None) -> StepResult:
+        if self._is_done:
+            return StepResult.DONE
+        if gate is not None and not gate.is_open():
+            return StepResult.PREEMPTED
+        self._is_done = self._run.step(0 if gate is None else gate.address) is GraphResult.DONE
+        return StepResult.DONE if self._is_done else StepResult.PREEMPTED
+
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        if not self._is_done:
+            raise ValueError("outputs() of a run that is not done")
+        return dict(self._run.outputs())
+
+
+def _specs(found: tuple[Spec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            spec.name,
+            tuple(f"{number}.{axis}" if size is None else size for axis, size in enumerate(spec.shape)),
+            spec.dtype,
+        )
+        for number, spec in enumerate(found)
+    )
