@@ -12,9 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
 
 from kernels.gate.word import GateReading
 from runtime.config.config import Config
@@ -22,7 +20,7 @@ from runtime.daemon.events import Events
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
-from runtime.daemon.worker_link import Assign, Cancel, Progress, ToDaemon, Up
+from runtime.daemon.worker_link import Assign, Cancel, Intent, Kept, Progress, ToDaemon, Up
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
@@ -148,7 +146,12 @@ class Dispatcher:
             if running.is_cancelled or now_s - running.renewed_s < self._config.daemon.lease_s / 3:
                 continue
             running.renewed_s = now_s
-            await self._while_it_is_ours(running, self._jobs.renew(running.claim, self._config.daemon.lease_s))
+            try:
+                await self._jobs.renew(running.claim, self._config.daemon.lease_s)
+            except ClaimLost as error:
+                self._lost(running, error)
+            except JobStoreError as error:
+                self._store_failed(error)
 
     async def _hear(self, at_most_s: float) -> None:
         """Handles what has come, or waits for it."""
@@ -171,10 +174,25 @@ class Dispatcher:
             if known is None or known.claim.owner_epoch != message.owner_epoch:
                 return
             if isinstance(message, Progress):
-                await self._while_it_is_ours(known, self.returns.progress(known, message))
+                self.returns.progress(known, message)
+            elif isinstance(message, Intent):
+                await self._keep(known, message)
             else:
                 self._unsettled.append((self.running.pop(message.job), message))
                 await self._settle()
+
+    async def _keep(self, running: Running, message: Intent) -> None:
+        """Keeps an intent and lets the action go; on a full disk the action waits."""
+        if running.is_cancelled:
+            return
+        try:
+            await self.returns.keep(running, message)
+            self._worker.send(Kept(message.job, message.seq))
+        except ClaimLost as error:
+            self._lost(running, error)
+        except JobStoreError as error:
+            self._store_failed(error)
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._inbox.put_nowait, message)
 
     async def _settle(self) -> None:
         """Settles what came back, in order; what the disk does not take stays for later."""
@@ -185,15 +203,10 @@ class Dispatcher:
         except (JobStoreError, LedgerError) as error:
             self._store_failed(error)
 
-    async def _while_it_is_ours(self, running: Running, change: Coroutine[Any, Any, None]) -> None:
-        """Makes a change that a lost claim refuses (then the run is dropped) and a full disk only delays."""
-        try:
-            await change
-        except ClaimLost as error:
-            running.is_cancelled = True
-            self._drop(running.claim.job, error.message)
-        except JobStoreError as error:
-            self._store_failed(error)
+    def _lost(self, running: Running, error: ClaimLost) -> None:
+        """The job is another's by now, or over: its run ends, and nothing that it still says counts."""
+        running.is_cancelled = True
+        self._drop(running.claim.job, error.message)
 
     def _drop(self, job: str, reason: str) -> None:
         if self._worker.is_up:

@@ -1,6 +1,6 @@
 """What comes back from a worker, into the store and the ledger: each run is booked once and its job settled once.
 
-    Progress ─► save the checkpoint        Ended ─► finish        Yielded, Broken, gone without a word ─► release
+    Intent ─► save the checkpoint          Ended ─► finish        Yielded, Broken, gone without a word ─► release
 
 `settle` may be called again after it raised (a full disk): what it had done already it does not do again. After a crash
 of the daemon `recover` books and gives back what was running then.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
-from runtime.daemon.worker_link import Broken, Ended, Progress, Used, Yielded
+from runtime.daemon.worker_link import Broken, Ended, Intent, Progress, Used, Yielded
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result
 from runtime.jobs.store import Claim, JobStore
@@ -61,9 +61,13 @@ class Returns:
         self._jobs, self._ledger, self._events, self._metrics = jobs, ledger, events, metrics
         self.finished = self.actions = 0
 
-    async def progress(self, running: Running, message: Progress) -> None:
-        """An action ended: told, counted, and its checkpoint kept. Raises ClaimLost when the job is another's."""
+    async def keep(self, running: Running, message: Intent) -> None:
+        """An action is about to be sent: its checkpoint is kept. Raises ClaimLost when the job is another's."""
+        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint))
         running.checkpoint = message.checkpoint
+
+    def progress(self, running: Running, message: Progress) -> None:
+        """An action ended: told and counted."""
         running.actions += 1
         self.actions += 1
         times = {name: getattr(message.times, name) for name in message.times.__struct_fields__}
@@ -82,8 +86,6 @@ class Returns:
             presses=message.presses,
             **times,
         )
-        if not running.is_cancelled:
-            await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint))
 
     def died(self, running: Running) -> Died:
         """Returns the end of a run whose worker is gone: its CPU time is not known and taken as its wall time."""

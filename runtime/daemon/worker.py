@@ -22,16 +22,20 @@ from pathlib import Path
 
 import msgspec
 
+from kernels.errors import IdlehandsError
 from kernels.gate.word import REASONS, GateReader
-from runtime.agent.assets import NoAssets
 from runtime.agent.protocol import Agent, make_agent
+from runtime.backends.protocol import Limits
 from runtime.config.config import Worker as WorkerSettings
+from runtime.daemon.assets import assets_for
 from runtime.daemon.channel import Channel
 from runtime.daemon.worker_link import (
     Assign,
     Broken,
     Cancel,
     Ended,
+    Intent,
+    Kept,
     Leave,
     Progress,
     StepTimes,
@@ -78,8 +82,9 @@ class WorkerProcess:
         self._gate = GateReader(arguments.gate_word)
         self._identity = Identity.load(Path(arguments.identity_folder))
         self._models = ModelStore(Path(arguments.models_folder))
-        self._agents: dict[tuple[str, str], Agent] = {}
+        self._agents: dict[tuple[str, str], tuple[Agent, bytes]] = {}
         self._runs: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+        self._intents: dict[str, tuple[int, asyncio.Future[None]]] = {}
         self._think = ThreadPoolExecutor(max_workers=1, thread_name_prefix="think")
 
     async def serve(self, pid: int) -> None:
@@ -100,28 +105,43 @@ class WorkerProcess:
                 return
             if isinstance(message, Cancel) and message.job in self._runs:
                 self._runs[message.job][0].cancel(message.reason)
+            elif isinstance(message, Kept):
+                self._kept(message)
             elif isinstance(message, Assign):
                 self._begin(message)
 
     def _begin(self, assigned: Assign) -> None:
-        spec = msgspec.msgpack.decode(assigned.spec, type=JobSpec)
-        checkpoint = Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None
+        spec = JobSpec.decode(assigned.spec)
+        try:
+            agent, bundle_sha256 = self._agent(spec)
+        except IdlehandsError as error:
+            self._channel.send(Ended(assigned.job, assigned.owner_epoch, "failed", str(error), Used(0, 0.0, 0.0, ())))
+            return
         runner = Runner(
-            claim=Claim(assigned.job, assigned.owner_epoch, checkpoint),
+            claim=Claim(
+                assigned.job,
+                assigned.owner_epoch,
+                Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None,
+            ),
             spec=spec,
-            agent=self._agent(spec),
+            agent=agent,
             dial=self._dial,
             gate=self._gate.token(assigned.gate_epoch),
             think=self._think,
             on_step=lambda step: self._report_step(assigned, runner, step),
+            bundle_sha256=bundle_sha256,
+            remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
         )
         task = asyncio.create_task(self._run(assigned, runner))
         self._runs[assigned.job] = (runner, task)
 
-    def _agent(self, spec: JobSpec) -> Agent:
+    def _agent(self, spec: JobSpec) -> tuple[Agent, bytes]:
+        """Returns the agent of a job and its bundle's hash; agents are kept, so that a model is loaded once."""
         key = (spec.agent, spec.model)
         if key not in self._agents:
-            self._agents[key] = make_agent(spec.agent, NoAssets())
+            limits = Limits(self._settings.threads, self._settings.memory_MiB << 20)
+            assets, bundle_sha256 = assets_for(spec, self._models, limits)
+            self._agents[key] = make_agent(spec.agent, assets), bundle_sha256
         return self._agents[key]
 
     async def _dial(self, claim: Claim, spec: JobSpec) -> RemoteDesktop:
@@ -131,10 +151,29 @@ class WorkerProcess:
         )
 
     async def _run(self, assigned: Assign, runner: Runner) -> None:
-        end = await runner.run()
+        try:
+            end = await runner.run()
+        except Exception as error:
+            log.exception("a run failed", extra={"job": assigned.job})
+            end = RunEnd("broken", f"{type(error).__name__}: {error}")
+        runner.agent.forget()
         self._channel.send(self._report(assigned, runner, end))
         await self._channel.drain()
         del self._runs[assigned.job]
+        self._intents.pop(assigned.job, None)
+
+    async def _remember(self, assigned: Assign, runner: Runner, checkpoint: Checkpoint) -> None:
+        """Has the daemon keep the checkpoint; returns once it is in the store."""
+        seq = runner.memory.pending_seq
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._intents[assigned.job] = (seq, kept)
+        self._channel.send(Intent(assigned.job, assigned.owner_epoch, seq, checkpoint.encode()))
+        await kept
+
+    def _kept(self, message: Kept) -> None:
+        seq, kept = self._intents.get(message.job, (0, None))
+        if kept is not None and seq == message.seq and not kept.done():
+            kept.set_result(None)
 
     def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken:
         job, epoch = assigned.job, assigned.owner_epoch
@@ -163,7 +202,6 @@ class WorkerProcess:
                 y,
                 presses(step.action),
                 times,
-                runner.checkpoint().encode(),
             )
         )
 

@@ -1,7 +1,7 @@
 """Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
 
-    daemon ─► worker   Assign (a claimed job)   Cancel   Leave
-    worker ─► daemon   Up   Progress (a checkpoint)   Ended   Yielded   Died
+    daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent)
+    worker ─► daemon   Up   Intent (the checkpoint, before an action is sent)   Progress   Ended   Yielded   Broken
 
 Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
 """
@@ -30,6 +30,22 @@ class Leave(msgspec.Struct, array_like=True, frozen=True, tag=3):
     """Give back what runs and end."""
 
     reason: str
+
+
+class Kept(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """The intent is in the store: the action may be sent."""
+
+    job: str
+    seq: int
+
+
+class Intent(msgspec.Struct, array_like=True, frozen=True, tag=21):
+    """An action is about to be sent; who goes on with `checkpoint` asks the desktop whether it was applied."""
+
+    job: str
+    owner_epoch: int
+    seq: int
+    checkpoint: bytes
 
 
 class Up(msgspec.Struct, array_like=True, frozen=True, tag=16):
@@ -63,11 +79,10 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
     y: int
     presses: tuple[str, ...]
     times: StepTimes
-    checkpoint: bytes
 
 
 class Used(msgspec.Struct, array_like=True, frozen=True):
-    """What a run used. `unheard` are the presses of an action that was under way: they may or may not have happened."""
+    """What a run used. `unheard` are the presses of an action under way: they may or may not have happened."""
 
     actions: int
     seconds: float
@@ -107,5 +122,5 @@ class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
     used: Used
 
 
-ToWorker = Assign | Cancel | Leave
-ToDaemon = Up | Progress | Ended | Yielded | Broken
+ToWorker = Assign | Cancel | Leave | Kept
+ToDaemon = Up | Intent | Progress | Ended | Yielded | Broken

@@ -5,7 +5,8 @@
                   └───────────────────────────────┘
 
 What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the
-state that follows if that action was applied. After a hand-over the desktop's hello says whether it was.
+state that follows if that action was applied. It is kept (`remember`) *before* the action is sent; whoever goes on asks
+the desktop's hello whether it was applied. So an action is neither lost nor repeated, whichever process dies when.
 """
 
 from __future__ import annotations
@@ -82,6 +83,10 @@ class Dial(Protocol):
     def __call__(self, claim: Claim, spec: JobSpec) -> Awaitable[RemoteDesktop]: ...
 
 
+async def _forget(checkpoint: Checkpoint) -> None:
+    """Keeps no checkpoint: for runs that nobody could go on with."""
+
+
 class GateClosed(Exception):
     """The gate closed under a run."""
 
@@ -97,6 +102,7 @@ class Runner:
     gate: GateToken | None
     think: ThreadPoolExecutor
     on_step: Callable[[Step], None] = lambda step: None
+    remember: Callable[[Checkpoint], Awaitable[None]] = _forget
     bundle_sha256: bytes = b""
     memory: Memory = field(default_factory=Memory)
     _cancelled: str = ""
@@ -194,6 +200,8 @@ class Runner:
             precondition = Precondition(x, y, w, h, desktop.hash_region(x, y, w, h))
         memory.pending_seq, memory.pending_state = desktop.next_seq, decided.state
         memory.pending_presses = presses(decided.action)
+        await self._unless_stopped(self.remember(self.checkpoint()))
+        sent_ns = time.monotonic_ns()
         result = await self._unless_stopped(desktop.act(decided.action, precondition))
         acted_ns = time.monotonic_ns()
         if result.outcome == Outcome.applied:
@@ -203,7 +211,7 @@ class Runner:
         if result.outcome == Outcome.refused and result.reason in (Refusal.old_owner, Refusal.taken_over):
             raise SessionLost(f"the desktop refused the action: {_REFUSALS[result.reason].meaning}")
         inject_us = (result.applied_ns - result.received_ns) // 1000
-        transfer_us = desktop.transfer_us + max(0, (acted_ns - decided_ns) // 1000 - inject_us)
+        transfer_us = desktop.transfer_us + max(0, (acted_ns - sent_ns) // 1000 - inject_us)
         try:
             settled = desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
             await self._unless_stopped(settled)

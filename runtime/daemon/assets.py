@@ -1,0 +1,49 @@
+"""What a worker hands to its agents: the models and files of an installed bundle."""
+
+from __future__ import annotations
+
+from runtime.agent.assets import Assets, NoAssets
+from runtime.agent.errors import AssetMissing
+from runtime.backends.protocol import Limits, Model, load_model
+from runtime.jobs.spec import JobSpec
+from runtime.store.bundle import Bundle
+from runtime.store.errors import ModelNotFound
+from runtime.store.models import ModelStore
+
+
+class BundleAssets:
+    """The parts of `bundle`; models are loaded once, by the first backend of their manifest that works here."""
+
+    def __init__(self, bundle: Bundle, limits: Limits) -> None:
+        self._bundle, self._limits = bundle, limits
+        self._models: dict[str, Model] = {}
+
+    def model(self, name: str) -> Model:
+        """Returns the loaded model of the role or file `name`. Raises AssetMissing, BackendError, BundleError."""
+        entries = self._bundle.manifest.models
+        if name not in entries and all(entry.file != name for entry in entries.values()):
+            raise AssetMissing(f"bundle '{self._bundle.reference}' has no model {name!r}")
+        if name not in self._models:
+            self._models[name] = load_model(self._bundle, self._limits, name)[1]
+        return self._models[name]
+
+    def file(self, name: str) -> bytes:
+        """Returns the content of the file `name`. Raises AssetMissing, BundleError."""
+        if all(entry.path != name for entry in self._bundle.manifest.files):
+            raise AssetMissing(f"bundle '{self._bundle.reference}' has no file {name!r}")
+        return self._bundle.path(name).read_bytes()
+
+
+def assets_for(spec: JobSpec, store: ModelStore, limits: Limits) -> tuple[Assets, bytes]:
+    """Returns the assets of a job's agent and their bundle's hash (b"" without one).
+
+    A job that names no model gets the active bundle that is called like its agent; an agent that needs none, none.
+    Raises ModelNotFound for a model that is named and not installed, UntrustedBundle, BundleError.
+    """
+    try:
+        bundle = store.get(spec.model or spec.agent)
+    except ModelNotFound:
+        if spec.model:
+            raise
+        return NoAssets(), b""
+    return BundleAssets(bundle, limits), bytes.fromhex(bundle.sha256)
