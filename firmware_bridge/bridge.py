@@ -16,11 +16,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firmware_bridge import files, report
+from firmware_bridge import energy, files, report
 from firmware_bridge.bridge_settings import BridgeSettings
 from firmware_bridge.clock import BootClock, Clock
 from firmware_bridge.engine import Decision, Engine
@@ -71,13 +71,16 @@ class Bridge:
         _make_folders(settings)
         self._epochs = Epochs(settings.epoch_path)
         self._writer = GateWriter(settings.gate_path, minimum_epoch=self._epochs.first, clock=self._clock.now_ns)
-        self._engine = Engine(policy, self._clock.now_ns(), cpu_count=os.cpu_count() or 1)
+        self._status_error = ""
+        account = self._load_account(policy)
+        self._engine = Engine(policy, self._clock.now_ns(), cpu_count=os.cpu_count() or 1, account=account)
         self._journal = Journal(settings.journal_path, int(settings.journal_MiB * 2**20))
         self._raising: asyncio.Task[None] | None = None
         self._journaled: tuple[State, frozenset[tuple[str, str]]] | None = None
         self._journaled_ns = self._status_ns = self._watchdog_ns = 0
         self._evaluations = self._changes = 0
-        self._status_error = ""
+        self._stored_ns = self._clock.now_ns()
+        self._storing: asyncio.Task[None] | None = None
         self._decision: Decision | None = None
         self._reading: GateReading | None = None
 
@@ -126,9 +129,30 @@ class Bridge:
             self._write_status(decision, reading, now_ns)
         if self._epochs.is_near(epoch) and (self._raising is None or self._raising.done()):
             self._raising = asyncio.create_task(self._raise_ceiling(epoch))
+        if is_new_state and decision.state is State.OPEN:
+            self._stored_ns = 0  # from here on a crash is an unclean end: the file must say so
+        if now_ns - self._stored_ns >= self._engine.settings.energy.store_every_s * 1e9:
+            self._stored_ns = now_ns
+            if self._storing is None or self._storing.done():
+                self._storing = asyncio.create_task(asyncio.to_thread(self._store_account, self._engine.account))
         if self._notifier.watchdog_ns and now_ns - self._watchdog_ns >= self._notifier.watchdog_ns:
             self._watchdog_ns = now_ns
             self._notifier.send("WATCHDOG=1", f"STATUS=gate {decision.state.name.lower()}")
+
+    def _load_account(self, policy: Policy) -> energy.Account:
+        try:
+            return energy.load(self._settings.energy_path.read_bytes(), policy.energy)
+        except FileNotFoundError:
+            return energy.Account()
+        except (OSError, ValueError) as error:
+            self._status_error = f"{self._settings.energy_path} is damaged, the budgets count as spent: {error}"
+            return energy.spent(policy.energy)
+
+    def _store_account(self, account: energy.Account) -> None:
+        try:
+            files.replace(self._settings.energy_path, energy.store(account), is_durable=True)
+        except OSError as error:
+            self._status_error = f"the energy account cannot be stored: {error.strerror}"
 
     def _publish(self, decision: Decision) -> GateReading:
         return self._writer.publish(
@@ -202,6 +226,7 @@ class Bridge:
         }
 
     def _write_status(self, decision: Decision, reading: GateReading, now_ns: int) -> None:
+        account = self._engine.account
         status = {
             "version": STATUS_VERSION,
             "pid": os.getpid(),
@@ -217,6 +242,7 @@ class Bridge:
             "power_budget_mW": decision.power_budget_mW,
             "reasons": report.reasons(decision),
             "signals": report.facts(self._engine.facts, now_ns),
+            "energy": {"debt_Wh": round(account.debt_Wh, 3), "today_Wh": round(account.today_Wh, 3)},
             "sources": [
                 {"url": each.url, "state": each.state, "error": each.error, "readings": each.readings}
                 for each in self._sources
@@ -237,6 +263,7 @@ class Bridge:
     def _close(self) -> None:
         self._notifier.send("STOPPING=1")
         self._writer.close()
+        self._store_account(replace(self._engine.account, is_clean=True))
         if self._reading is not None and self._decision is not None:
             record = self._record(self._decision, self._reading)
             self._journal.put({**record, "state": "stopped", "reasons": []})

@@ -39,5 +39,9 @@ class BridgeSettings:
         return Path(self.state_dir) / "epoch.json"
 
     @property
+    def energy_path(self) -> Path:
+        return Path(self.state_dir) / "energy.json"
+
+    @property
     def journal_path(self) -> Path:
         return Path(self.state_dir) / "journal.jsonl"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from firmware_bridge import signals
-from firmware_bridge.fusion import Fact, Facts
+from firmware_bridge.fusion import Fact, Facts, absent
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.readings import Quality
 
@@ -35,24 +35,14 @@ class Derived:
     average_12v: Average = Average()
 
 
-def derive(facts: dict[str, Fact], policy: Policy, memory: Derived) -> Derived:
-    """Adds the derived facts to `facts`; returns the memory for the next time.
+def derive(facts: Facts, policy: Policy, memory: Derived) -> tuple[dict[str, Fact], Derived]:
+    """Returns the derived facts and the memory for the next time.
 
     A doubtful 12 V makes its average doubtful in the same way, and the average begins anew after it.
     """
-    average = _average_12v(facts, policy, memory.average_12v)
-    return Derived(average)
-
-
-def _average_12v(facts: dict[str, Fact], policy: Policy, average: Average) -> Average:
-    raw = _fact(facts, signals.VOLTAGE_12V)
+    raw = facts.get(signals.VOLTAGE_12V) or absent(signals.VOLTAGE_12V)
     if raw.quality is not Quality.GOOD or not isinstance(raw.value, float | int):
-        facts[signals.FILTERED_12V] = Fact(signals.FILTERED_12V, None, raw.quality, raw.time_ns)
-        return Average()
-    average = average.after(float(raw.value), raw.time_ns, policy.low_voltage.filter_s)
-    facts[signals.FILTERED_12V] = Fact(signals.FILTERED_12V, average.value, Quality.GOOD, raw.time_ns, average.value)
-    return average
-
-
-def _fact(facts: Facts, name: str) -> Fact:
-    return facts.get(name) or Fact(name, None, Quality.ABSENT, 0)
+        return {signals.FILTERED_12V: Fact(signals.FILTERED_12V, None, raw.quality, raw.time_ns)}, Derived()
+    average = memory.average_12v.after(float(raw.value), raw.time_ns, policy.low_voltage.filter_s)
+    fact = Fact(signals.FILTERED_12V, average.value, Quality.GOOD, raw.time_ns, average.value)
+    return {signals.FILTERED_12V: fact}, Derived(average)

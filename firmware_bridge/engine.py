@@ -1,6 +1,6 @@
 """The bridge without its shell: readings in, decisions out, no file and no clock.
 
-    Reading ► Fusion ► derive ► policy.evaluate ► machine.step ► Decision
+    Reading ► Fusion ► sleep ► derive, energy ► policy.evaluate ► machine.step ► governor ► Decision
 
 The bridge, the replay of a trace and the proofs all run this one engine.
 """
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_bridge import machine, policy
+from firmware_bridge import energy, governor, machine, policy, signals, sleep
 from firmware_bridge.derived import Derived, derive
-from firmware_bridge.fusion import Fact, Fusion
+from firmware_bridge.energy import Account
+from firmware_bridge.fusion import Fact, Facts, Fusion
+from firmware_bridge.governor import Governor
 from firmware_bridge.machine import Gate
-from firmware_bridge.policy import Because, Memory
+from firmware_bridge.policy import Because, Memory, Verdict
 from firmware_bridge.policy_settings import Policy
-from firmware_bridge.readings import Reading, Value
+from firmware_bridge.readings import Quality, Reading, Value
+from firmware_bridge.sleep import Sleep
 from kernels.gate.word import State
 
 
@@ -40,12 +43,17 @@ class Decision:
 class Engine:
     """Holds what must be remembered between evaluations. Times are CLOCK_BOOTTIME ns and never fall."""
 
-    def __init__(self, settings: Policy, now_ns: int, *, cpu_count: int = 1) -> None:
+    def __init__(self, settings: Policy, now_ns: int, *, cpu_count: int = 1, account: Account | None = None) -> None:
         self.settings = settings
         self._fusion = Fusion()
         self._rules = policy.rules_of(settings)
         self._memory = Memory()
         self._derived = Derived()
+        self.account = account or Account()
+        self._sleep = Sleep()
+        self._governor = Governor()
+        self._verdict: Verdict | None = None
+        self._judged: object = None  # what the verdict stands on
         self._cpu_count = cpu_count
         self.gate: Gate = machine.start(now_ns)
         self.facts: dict[str, Fact] = {}
@@ -60,16 +68,43 @@ class Engine:
 
     def evaluate(self, now_ns: int, *, fault: str = "") -> Decision:
         """Decides at `now_ns`. `fault` says why the bridge itself cannot be relied on (empty: it can)."""
-        facts = self._fusion.facts(now_ns)
-        self._derived = derive(facts, self.settings, self._derived)
-        self.facts = facts
-        verdict = policy.evaluate(facts, self._rules, self.settings, self._memory, now_ns)
-        self._memory = verdict.memory
+        verdict = self._judge(now_ns)
         before = self.gate
         self.gate = machine.step(before, verdict, self.settings.timing, now_ns, is_faulted=bool(fault))
         if self.gate.state is State.FAULTED and not fault and before.state is not State.FAULTED:
             fault = f"the bridge's clock went back by {before.stepped_ns - now_ns} ns"
         return self._decide(verdict.reasons, fault, now_ns)
+
+    def _judge(self, now_ns: int) -> Verdict:
+        """Evaluates the policy, unless no value and no quality has changed since: then only the lease's base is new."""
+        known = self._fusion.facts(now_ns)
+        self._sleep, stand_ins = sleep.after(self._sleep, known, self.settings.sleep, now_ns)
+        if stand_ins:
+            known = {**known, **stand_ins}
+        derived, self._derived = derive(known, self.settings, self._derived)
+        is_working = self.gate.state is State.OPEN
+        elapsed_s = (now_ns - self.gate.stepped_ns) / 1e9
+        self.account = energy.after(self.account, known, elapsed_s, is_working, self.settings.energy)
+        derived |= energy.facts_of(self.account, self.settings.energy, now_ns)
+        self._govern(known)
+        key = (
+            self._fusion.generation,
+            frozenset(stand_ins),
+            tuple((fact.value, fact.quality) for fact in derived.values()),
+        )
+        self.facts = {**known, **derived}
+        if self._verdict is None or key != self._judged:
+            self._verdict = policy.evaluate(self.facts, self._rules, self.settings, self._memory, now_ns)
+            self._memory, self._judged = self._verdict.memory, key
+            return self._verdict
+        return Verdict(self._verdict.reasons, policy.confirmed_ns(known), self._memory)
+
+    def _govern(self, known: Facts) -> None:
+        fact = known.get(signals.COMPUTE_TEMPERATURE)
+        is_known = fact is not None and fact.quality is Quality.GOOD and isinstance(fact.value, int | float)
+        temperature_C = float(fact.value) if fact is not None and is_known else None  # type: ignore[arg-type]
+        time_ns = fact.time_ns if fact is not None else 0
+        self._governor = governor.after(self._governor, temperature_C, time_ns, self.settings.heat)
 
     def was_stopped(self, now_ns: int) -> Decision:
         """Decides anew after the gate word's writer found that its own lease had lapsed."""
@@ -78,14 +113,15 @@ class Engine:
 
     def _decide(self, blocking: tuple[Because, ...], fault: str, now_ns: int) -> Decision:
         gate, limits = self.gate, self.settings.limits
+        granted = governor.grant(self._governor, self.settings.heat, limits)
         reasons = () if gate.state is State.OPEN else (*self._own_reasons(fault, now_ns, not blocking), *blocking)
         return Decision(
             state=gate.state,
             reasons=reasons,
             lease_until_ns=gate.lease_until_ns,
-            duty_permille=limits.duty_max_permille,
+            duty_permille=granted.duty_permille,
             max_threads=limits.max_threads or self._cpu_count,
-            power_budget_mW=limits.power_budget_mW,
+            power_budget_mW=granted.power_budget_mW,
             time_ns=now_ns,
         )
 

@@ -6,6 +6,7 @@ BridgeError
 │   └── TraceError   a recorded trace: wrong version, unsorted times, unknown signal
 ├── CueError         a cue cannot be given to a replay
 ├── JournalError     the journal of verdicts cannot be read
+├── ConsentError     the owner's consent (in consent.py: it alone needs cryptography)
 └── StateError       the bridge's own stored state cannot be read or kept
 """
 

@@ -55,22 +55,18 @@ class _Slot:
         self.suspect_until_ns = 0
 
 
-class _Entry:
-    """All that is known of one signal. `fact` is kept until a reading comes or time passes `good_until_ns`."""
-
-    __slots__ = ("fact", "good_until_ns", "slots")
-
-    def __init__(self) -> None:
-        self.slots: dict[str, _Slot] = {}
-        self.fact: Fact | None = None
-        self.good_until_ns = 0
-
-
 class Fusion:
-    """Keeps the readings and judges them at a time that is handed in. Times may fall; nothing is kept over that."""
+    """Keeps the readings and judges them at a time that is handed in.
+
+    `generation` grows whenever the value or the quality of any fact changed: while it stands still, so does the policy.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self.generation = 0
+        self._slots: dict[str, dict[str, _Slot]] = {}
+        self._known: dict[str, Fact] = {}
+        self._new: set[str] = set()  # signals with a reading since they were judged
+        self._good_until_ns = _NEVER_NS  # the first moment at which a known fact may turn old
         self._judged_ns = 0
 
     def accept(self, source: str, reading: Reading, now_ns: int) -> bool:
@@ -81,12 +77,12 @@ class Fusion:
         signal = SIGNALS.get(reading.name)
         if signal is None or signal.is_derived:
             return False
-        entry = self._entries.get(reading.name)
-        if entry is None:
-            entry = self._entries[reading.name] = _Entry()
-        slot = entry.slots.get(source)
+        slots = self._slots.get(reading.name)
+        if slots is None:
+            slots = self._slots[reading.name] = {}
+        slot = slots.get(source)
         if slot is None:
-            slot = entry.slots[source] = _Slot()
+            slot = slots[source] = _Slot()
         before = slot.value, slot.quality
         value, quality = reading.value, _judge(signal, reading, now_ns)
         if reading.source_time_ns < slot.time_ns and quality is Quality.GOOD:
@@ -95,30 +91,42 @@ class Fusion:
             quality = _check_jump(signal, slot, reading)
         slot.value, slot.quality = value, quality
         slot.time_ns = min(reading.source_time_ns, now_ns)
-        entry.fact = None
+        self._new.add(reading.name)
         return (value, quality) != before
 
-    def facts(self, now_ns: int) -> dict[str, Fact]:
-        """Returns what is known at `now_ns` of every signal that a source ever delivered; others are absent."""
-        if now_ns < self._judged_ns:
-            for entry in self._entries.values():
-                entry.fact = None
+    def facts(self, now_ns: int) -> Facts:
+        """Returns what is known at `now_ns` of every signal that a source ever delivered; others are absent.
+
+        The mapping is the fusion's own and changes with the next call.
+        """
+        is_all_to_judge = now_ns > self._good_until_ns or now_ns < self._judged_ns
+        names = set(self._slots) if is_all_to_judge else self._new
         self._judged_ns = now_ns
-        known: dict[str, Fact] = {}
-        for name, entry in self._entries.items():
-            if entry.fact is None or now_ns > entry.good_until_ns:
-                limit_ns = int(SIGNALS[name].age_limit_s * 1e9)
-                ends = [end for slot in entry.slots.values() if (end := slot.time_ns + limit_ns) >= now_ns]
-                entry.good_until_ns = min(ends, default=_NEVER_NS)  # until then none of them turns old
-                entry.fact = _fuse(SIGNALS[name], entry.slots, now_ns)
-            known[name] = entry.fact
-        return known
+        for name in names:
+            before, after = self._known.get(name), _fuse(SIGNALS[name], self._slots[name], now_ns)
+            self._known[name] = after
+            if before is None or (before.value, before.quality) != (after.value, after.quality):
+                self.generation += 1
+        if names:
+            self._new = set()
+            self._good_until_ns = min((self._end_ns(name, now_ns) for name in self._slots), default=_NEVER_NS)
+        return self._known
 
     def forget(self, source: str) -> None:
         """Drops what `source` delivered: it ended or broke, and its last readings are no evidence."""
-        for entry in self._entries.values():
-            entry.slots.pop(source, None)
-            entry.fact = None
+        for name, slots in self._slots.items():
+            if slots.pop(source, None) is not None:
+                self._new.add(name)
+
+    def _end_ns(self, name: str, now_ns: int) -> int:
+        """Returns when the next reading of a signal turns old; those that are old already stay so."""
+        limit_ns = SIGNALS[name].age_limit_ns
+        end_ns = _NEVER_NS
+        for slot in self._slots[name].values():
+            slot_ns = slot.time_ns + limit_ns
+            if now_ns <= slot_ns < end_ns:
+                end_ns = slot_ns
+        return end_ns
 
 
 def _judge(signal: Signal, reading: Reading, now_ns: int) -> Quality:
@@ -148,7 +156,7 @@ def _fuse(signal: Signal, slots: Mapping[str, _Slot], now_ns: int) -> Fact:
     worst = Quality.ABSENT
     low, high = math.inf, -math.inf
     others: set[Value] = set()
-    limit_ns = int(signal.age_limit_s * 1e9)
+    limit_ns = signal.age_limit_ns
     for slot in slots.values():
         if newest is None or slot.time_ns > newest.time_ns:
             newest = slot

@@ -20,6 +20,8 @@ from firmware_bridge.signals import SIGNALS
 
 # Above this no wheel slip or sensor noise explains a speed while the transmission says Park.
 CONTRADICTION_KMH = 5.0
+# Less than this of an energy budget is nothing.
+_SOME_WH = 0.001
 _DOUBT = {
     Quality.ABSENT: "signal_absent",
     Quality.STALE: "signal_stale",
@@ -103,7 +105,8 @@ def rules_of(policy: Policy) -> tuple[Rule, ...]:
 def evaluate(facts: Facts, rules: tuple[Rule, ...], policy: Policy, memory: Memory, now_ns: int) -> Verdict:
     """Judges `facts` at `now_ns`. `rules` are `rules_of(policy)`, made once.
 
-    The first evaluation of all counts every row as blocking before, so that a start has no smaller margins.
+    The first evaluation of all counts every row as blocking before, so that a start has no smaller margins. Judging the
+    same values again, with the memory of the first time, gives the same reasons: a caller may skip it.
     """
     found: list[Because] = []
     doubted: set[str] = set()
@@ -118,8 +121,12 @@ def evaluate(facts: Facts, rules: tuple[Rule, ...], policy: Policy, memory: Memo
     found += _contradictions(facts)
     since = {because.key: memory.since_ns.get(because.key, now_ns) for because in found}
     dated = tuple(_dated(because, since[because.key]) for because in found)
-    confirmed = [facts[name].time_ns if _good(facts, name) is not None else 0 for name in signals.LEASE_KEEPERS]
-    return Verdict(dated, min(confirmed), Memory(since, is_first=False))
+    return Verdict(dated, confirmed_ns(facts), Memory(since, is_first=False))
+
+
+def confirmed_ns(facts: Facts) -> int:
+    """Returns the time of the oldest reading that the lease stands on: gear and speed; 0 if one is not good."""
+    return min(facts[name].time_ns if _good(facts, name) is not None else 0 for name in signals.LEASE_KEEPERS)
 
 
 def _car_rows(policy: Policy) -> list[Rule]:
@@ -165,6 +172,9 @@ def _energy_rows(policy: Policy) -> list[Rule]:
         _at_least("low_12v", signals.VOLTAGE_12V, "the cut is {limit} V", battery.cut_V, battery.hysteresis_V),
         _at_least("low_12v", signals.FILTERED_12V, "the guard is {limit} V", battery.guard_V, battery.hysteresis_V),
     ]
+    for name in (signals.DEBT_ENERGY_LEFT, signals.DAY_ENERGY_LEFT):
+        words = "the budget is spent"
+        rows.append(_at_least("energy_budget_spent", name, words, _SOME_WH, policy.energy.hysteresis_Wh))
     if charge.charging_only:
         rows.append(Rule("not_charging", signals.IS_CHARGING, "charging", allowed=frozenset({True})))
     return rows

@@ -71,12 +71,41 @@ class LowVoltage:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What work may use. The debt is what it took from the battery and was not put back by charging since."""
+
+    debt_max_Wh: float = setting(
+        500.0, unit="Wh", low=10, high=50_000, doc="closed while work owes the battery so much; charging repays it"
+    )
+    day_max_Wh: float = setting(5000.0, unit="Wh", low=10, high=50_000, doc="closed once work used so much in a day")
+    hysteresis_Wh: float = setting(50.0, unit="Wh", low=0, high=5000, doc="reopens only with so much left")
+    assumed_power_W: float = setting(
+        100.0, unit="W", low=1, high=2000, doc="draw of the computer at work where no rail is measured; take the worst"
+    )
+    awake_power_W: float = setting(
+        0.0, unit="W", low=0, high=1000, doc="what the rest of the car draws because work keeps it awake"
+    )
+    store_every_s: float = setting(
+        10.0, unit="s", low=1, high=600, doc="how often the account goes to disk during work"
+    )
+
+
+@dataclass(frozen=True)
 class Heat:
     """Temperatures. What the governor aims at is below compute_max_C; reaching the limit itself closes."""
 
     battery_max_C: float = setting(45.0, unit="°C", low=20, high=60, doc="closed above")
     battery_min_C: float = setting(-10.0, unit="°C", low=-40, high=20, doc="closed below")
     compute_max_C: float = setting(85.0, unit="°C", low=40, high=105, doc="closed above, the hottest zone counts")
+    target_below_C: float = setting(
+        3.0, unit="°C", low=0.5, high=30, doc="the governor holds the computer so much below compute_max_C"
+    )
+    control: str = setting(
+        "duty",
+        choices=("duty", "power"),
+        doc="what the governor sets: the share of each 100 ms window, or a power budget (better, where the worker can\n"
+        "hold one; limits.power_budget_mW must then be set)",
+    )
     cabin_max_C: float = setting(60.0, unit="°C", low=30, high=90, doc="closed above")
     hysteresis_C: float = setting(5.0, unit="°C", low=0, high=30, doc="reopens only so much inside the limit")
 
@@ -104,12 +133,22 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class Sleep:
+    """A parked car's buses go to sleep. An announced sleep and a live witness that the car is off may hold the parked
+    readings; without, they turn stale and the gate closes."""
+
+    hold: bool = setting(False, doc="hold them; the car must announce its sleep, and a witness must be wired up")
+    hold_max_s: float = setting(3600.0, unit="s", low=10, high=86_400, doc="the longest hold; then they are stale")
+
+
+@dataclass(frozen=True)
 class Limits:
     """What work may take of the computer while the gate is open; the governor only ever gives less."""
 
     duty_max_permille: int = setting(1000, unit="permille", low=0, high=1000, doc="share of each 100 ms window")
     max_threads: int = setting(0, low=0, high=1024, doc="threads kept busy; 0 is every CPU")
     power_budget_mW: int = setting(0, unit="mW", low=0, high=2_000_000, doc="draw of the computer; 0 is not limited")
+    power_floor_mW: int = setting(0, unit="mW", low=0, high=2_000_000, doc="draw of the computer that does not work")
 
 
 @dataclass(frozen=True)
@@ -120,13 +159,19 @@ class Policy:
     car: Car = field(default_factory=Car)
     charge: Charge = field(default_factory=Charge)
     low_voltage: LowVoltage = field(default_factory=LowVoltage)
+    energy: Energy = field(default_factory=Energy)
     heat: Heat = field(default_factory=Heat)
     owner: Owner = field(default_factory=Owner)
+    sleep: Sleep = field(default_factory=Sleep)
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.heat.battery_min_C >= self.heat.battery_max_C:
             raise ValueError("heat.battery_min_C must be below heat.battery_max_C")
+        if self.energy.hysteresis_Wh >= min(self.energy.debt_max_Wh, self.energy.day_max_Wh):
+            raise ValueError("energy.hysteresis_Wh must be below debt_max_Wh and day_max_Wh")
+        if self.heat.control == "power" and self.limits.power_budget_mW <= self.limits.power_floor_mW:
+            raise ValueError('heat.control = "power" needs a limits.power_budget_mW above limits.power_floor_mW')
         if self.low_voltage.cut_V > self.low_voltage.guard_V:
             raise ValueError("low_voltage.cut_V must not be above low_voltage.guard_V")
 

@@ -41,11 +41,13 @@ CRASH = "Vehicle.IdleHands.Crash.IsDetected"
 OTA = "Vehicle.IdleHands.Update.IsInProgress"
 LOW_POWER = "Vehicle.IdleHands.LowPowerMode.IsActive"
 PAUSE = "Vehicle.IdleHands.Operator.IsPaused"
+OFF_WITNESS = "Vehicle.IdleHands.Witness.IsOff"
 BUS_ASLEEP = "Vehicle.IdleHands.Bus.IsAsleep"
 MINUTE_OF_DAY = "Vehicle.IdleHands.Clock.MinuteOfDay"
+DAY = "Vehicle.IdleHands.Clock.Day"
 # Derived inside the bridge from others, never accepted from a source.
 FILTERED_12V = "Vehicle.IdleHands.LowVoltageBattery.FilteredVoltage"
-PARKING_ENERGY_LEFT = "Vehicle.IdleHands.Energy.ParkingBudgetLeft"
+DEBT_ENERGY_LEFT = "Vehicle.IdleHands.Energy.DebtBudgetLeft"
 DAY_ENERGY_LEFT = "Vehicle.IdleHands.Energy.DayBudgetLeft"
 
 GEAR_PARK = 126.0
@@ -73,6 +75,10 @@ class Signal:
     keeps_lease: bool = False
     is_core: bool = False
     is_derived: bool = False
+
+    @property
+    def age_limit_ns(self) -> int:
+        return int(self.age_limit_s * 1e9)
 
     def accepts(self, value: Value) -> bool:
         """Returns whether `value` is of the signal's type and in its range; None (unknown) is not."""
@@ -139,10 +145,12 @@ _ROWS = (
     _flag(LOW_POWER, "the low-power mode", 5.0),
     _flag(PAUSE, "the operator's pause", 5.0),
     _flag(BUS_ASLEEP, "the bus", 1.0),
+    _flag(OFF_WITNESS, "the witness that the car is off", 0.2),
     Signal(MINUTE_OF_DAY, float, "min", "the local time", 5.0, 0, 1440),
+    Signal(DAY, float, "", "the date", 5.0, 0, 1e6),
     Signal(FILTERED_12V, float, "V", "the 12 V battery, averaged", 5.0, 5, 18, is_derived=True),
-    Signal(PARKING_ENERGY_LEFT, float, "Wh", "this parking's energy budget", 5.0, is_derived=True),
-    Signal(DAY_ENERGY_LEFT, float, "Wh", "the day's energy budget", 5.0, is_derived=True),
+    Signal(DEBT_ENERGY_LEFT, float, "Wh", "what work may still take from the battery", 5.0, is_derived=True),
+    Signal(DAY_ENERGY_LEFT, float, "Wh", "what is left of the day's energy", 5.0, is_derived=True),
 )
 
 SIGNALS: dict[str, Signal] = {row.name: row for row in _ROWS}

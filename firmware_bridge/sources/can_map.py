@@ -32,7 +32,7 @@ from cantools.database import Signal as DbcSignal
 
 from firmware_bridge.errors import SourceError
 from firmware_bridge.readings import Value
-from firmware_bridge.signals import SIGNALS
+from firmware_bridge.signals import CONSENT, SIGNALS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -140,7 +140,7 @@ class _Compiler:
         protections = self._table("messages", messages, dbc_path)
         wanted: dict[str, list[SignalMap]] = {}
         for name, row in self._table("signals", SIGNALS, "the signals' table").items():
-            if SIGNALS[name].is_derived:
+            if SIGNALS[name].is_derived or name == CONSENT:  # a bus cannot consent
                 raise self._wrong(f"signals.{name}", "a signal that a car delivers", name)
             self._check_keys(row, _SIGNAL_KEYS, f"signals.{name}.")
             message = messages.get(row.get("message", ""))

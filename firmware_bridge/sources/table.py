@@ -30,10 +30,15 @@ class SourceUrl:
 
 
 # scheme -> (module:function, form, what it reads). The function takes a SourceUrl and returns a Source.
+_HERE = "firmware_bridge.sources."
 SOURCES: dict[str, tuple[str, str, str]] = {
-    "can": ("firmware_bridge.sources.can:open_can", "can:INTERFACE/CHANNEL?map=CAR", "a CAN bus, listen-only"),
-    "canlog": ("firmware_bridge.sources.can_log:open_can_log", "canlog:FILE?map=CAR&end=hold", "candump, BLF or ASC"),
-    "trace": ("firmware_bridge.sources.trace:open_trace", "trace:FILE?cues=FIFO&end=hold", "a recorded trace"),
+    "can": (_HERE + "can:open_can", "can:INTERFACE/CHANNEL?map=CAR", "a CAN bus, listen-only"),
+    "canlog": (_HERE + "can_log:open_can_log", "canlog:FILE?map=CAR&end=hold", "a candump, BLF or ASC log"),
+    "clock": (_HERE + "wall_clock:open_wall_clock", "clock:", "the local time of day, for the owner's hours"),
+    "consent": (_HERE + "consent:open_consent", "consent:FILE?key=FILE&seen=FILE", "the owner's signed consent"),
+    "flags": (_HERE + "flags:open_flags", "flags:FOLDER", "files with true or false, written by other services"),
+    "sysfs": (_HERE + "sysfs:open_sysfs", "sysfs:?every_ms=200&zones=cpu,gpu", "the computer's own sensors"),
+    "trace": (_HERE + "trace:open_trace", "trace:FILE?cues=FIFO&end=hold", "a recorded trace"),
 }
 
 

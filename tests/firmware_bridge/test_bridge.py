@@ -346,3 +346,32 @@ def test_memory_of_the_process(tmp_path: Path, launch: Callable[[], subprocess.P
     maps = Path(f"/proc/{process.pid}/maps").read_text()
     assert "numpy" not in maps
     assert os.path.exists(tmp_path / "run" / "bridge.json")
+
+
+def test_the_energy_account_survives_a_restart_and_a_damaged_one_counts_as_spent(tmp_path: Path) -> None:
+    settings = BridgeSettings(runtime_dir=f"{tmp_path}/run", state_dir=f"{tmp_path}/state")
+
+    async def work(it: Scene) -> None:
+        it.car.values |= {s.PACK_POWER: -300.0, s.COMPUTE_POWER: 100.0}
+        await it.after(3000)
+        assert it.is_open()
+
+    play(tmp_path, work)
+    stored = json.loads(settings.energy_path.read_text())
+    assert stored["is_clean"]
+    assert 0.05 < stored["debt_Wh"] < 0.09  # 100 W for 2.5 s
+
+    async def look(it: Scene) -> None:
+        await it.after(100)
+        assert it.bridge._engine.account.today_Wh == stored["today_Wh"]
+
+    play(tmp_path, look)
+    settings.energy_path.write_text("{")
+
+    async def spent(it: Scene) -> None:
+        it.car.values |= {s.PACK_POWER: -300.0}
+        word = await it.after(2000)
+        assert word.reasons == ("energy_budget_spent",)
+        assert "count as spent" in str(it.status()["errors"])
+
+    play(tmp_path, spent)

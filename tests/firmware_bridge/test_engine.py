@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware_bridge import policy
 from firmware_bridge import signals as s
 from firmware_bridge.policy import rules_of
 from firmware_bridge.readings import Quality, Value
 from kernels.gate.word import REASONS, State
 from tests.firmware_bridge.parked import MS, PARKED, QUICK, SECOND, opened, run, tell
 
-USED = sorted({rule.signal for rule in rules_of(QUICK)} - {s.FILTERED_12V})
+USED = sorted(rule for rule in {rule.signal for rule in rules_of(QUICK)} if not s.SIGNALS[rule].is_derived)
 FAST = [s.GEAR, s.SPEED]
 
 
@@ -112,6 +113,8 @@ def test_never_open_unless_all_is_known_and_well(course: list[tuple[tuple[str, s
                 tell(engine, {each: value}, now_ns, quality=Quality.INVALID if each in doubted else Quality.GOOD)
                 said_ns[each] = now_ns
             decision = engine.evaluate(now_ns)
+            fresh = policy.evaluate(engine.facts, engine._rules, QUICK, engine._memory, now_ns)
+            assert {each.key for each in fresh.reasons} == {each.key for each in engine._verdict.reasons}  # type: ignore[union-attr]
             assert (decision.state is State.OPEN) == (decision.reasons == ())
             assert set(decision.reason_names) <= set(REASONS)
             if decision.state is State.OPEN:

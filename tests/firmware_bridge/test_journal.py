@@ -15,7 +15,7 @@ def fill(path: Path, numbers: range, limit_bytes: int = 10**6) -> Journal:
     journal = Journal(path, limit_bytes)
     for number in numbers:
         journal.put({"wall_s": float(number)})
-    journal.close()
+    journal.close(60.0)
     return journal
 
 
@@ -32,9 +32,9 @@ def test_what_is_put_is_read_also_over_restarts(tmp_path: Path) -> None:
 
 def test_bounded_and_the_newest_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    fill(path, range(400), limit_bytes=1000)
+    fill(path, range(200), limit_bytes=1000)
     found = walls(path)
-    assert found == list(range(int(found[0]), 400))
+    assert found == list(range(int(found[0]), 200))
     assert sum(each.stat().st_size for each in tmp_path.iterdir()) <= 2 * 1000 + 40
 
 

@@ -21,7 +21,8 @@ SETTLED = Memory(is_first=False)
 
 
 def facts(changes: Mapping[str, Value] | None = None) -> dict[str, Fact]:
-    values = {**PARKED, s.FILTERED_12V: 13.2, **(changes or {})}
+    derived = {s.FILTERED_12V: 13.2, s.DEBT_ENERGY_LEFT: 400.0, s.DAY_ENERGY_LEFT: 4000.0}
+    values = {**PARKED, **derived, **(changes or {})}
     return {name: Fact(name, value, Quality.GOOD, START, value) for name, value in values.items()}
 
 
@@ -65,6 +66,8 @@ def test_parked_and_well_is_clear() -> None:
         (s.PACK_COLDEST, -10.01, "battery_too_cold"),
         (s.COMPUTE_TEMPERATURE, 85.01, "compute_too_hot"),
         (s.CABIN_TEMPERATURE, 60.01, "cabin_too_hot"),
+        (s.DEBT_ENERGY_LEFT, 0.0, "energy_budget_spent"),
+        (s.DAY_ENERGY_LEFT, -3.0, "energy_budget_spent"),
         (s.METERED, True, "link_metered"),
         (s.CRASH, True, "crash_detected"),
         (s.OTA, True, "ota_update"),
@@ -119,6 +122,7 @@ def test_the_edge_itself_is_allowed_once_open(signal: str, value: Value) -> None
         (s.PACK_COLDEST, -10.1, -5.1, -5.0),
         (s.COMPUTE_TEMPERATURE, 85.1, 80.1, 80.0),
         (s.CABIN_TEMPERATURE, 60.1, 55.1, 55.0),
+        (s.DEBT_ENERGY_LEFT, 0.0, 50.0, 50.001),
     ],
 )
 def test_hysteresis_delays_openings_only(signal: str, shut: float, still_shut: float, opens: float) -> None:
