@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import click
 import msgspec
 
-from kernels.gate.word import boottime_ns
 from runtime.cli.follow import follow_jobs
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.daemon.client import Client
@@ -53,7 +53,7 @@ def jobs(
     if as_json:
         print_json([msgspec.structs.asdict(one) for one in found])
         return
-    now_ns = boottime_ns()
+    now_ns = time.time_ns()
     rows = [
         (
             one.job,

@@ -66,8 +66,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)  # the first is what other verbs are given: never cut
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console().print(table)

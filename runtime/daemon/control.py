@@ -35,7 +35,7 @@ class GetStatus(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
 
 class Follow(msgspec.Struct, array_like=True, frozen=True, tag=5):
-    """Stream a job's events until it is over; an empty `job` follows all jobs until the connection ends."""
+    """Stream a job's events until it is over, or all jobs' (empty) without end; then the connection is closed."""
 
     job: str
 

@@ -97,7 +97,7 @@ class ControlServer:
         while (request := await channel.receive()) is not None:
             if isinstance(request, Follow):
                 await self._stream(channel, request.job)
-                continue
+                return  # a connection that followed ends with it
             try:
                 answer = await self._answer(request)
             except IdlehandsError as error:
