@@ -21,6 +21,7 @@ BENCHES = {
     "gate": ("bench.gate", "polling the gate word, and how fast kernels yield"),
     "lm": ("bench.lm", "the native language model: load, prefill, decode"),
     "graphs": ("bench.graphs", "int8 graphs on the native engine beside onnxruntime"),
+    "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
     "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
     "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
 }

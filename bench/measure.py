@@ -65,7 +65,7 @@ def interleaved(
     return {name: Samples(tuple(values)) for name, values in times.items()}
 
 
-def machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | float]:
     """Returns what a reader of the numbers has to know of the machine."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")

@@ -20,6 +20,7 @@ typedef struct ih_frames_ops {
     ih_tile_group_fn *tile_group;
     ih_tile_finish_fn *tile_finish;
     ih_vertical_fn *vertical;
+    ih_box_fn *box;
     ih_horizontal_fn *horizontal;
     ih_quantise_fn *quantise;
 } ih_frames_ops;
@@ -82,6 +83,7 @@ int ih_crop_resize(int variant, const ih_frame *frame, const int32_t (*boxes)[4]
     ih_tile_group_fn ih_tile_group_##variant;        \
     ih_tile_finish_fn ih_tile_finish_##variant;      \
     ih_vertical_fn ih_vertical_##variant;            \
+    ih_box_fn ih_box_##variant;                      \
     ih_horizontal_fn ih_horizontal_##variant;        \
     ih_quantise_fn ih_quantise_##variant;
 IH_DECLARE_FRAMES(scalar)

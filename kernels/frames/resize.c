@@ -52,7 +52,9 @@ static void output_row(const ih_frames_ops *ops, const ih_frame *frame, int x, i
         taps--;
     while (taps > 1 && weights[0] == 0)
         weights++, first++, taps--;
-    const int bias = vertical_bias(weights, taps), ahead = most(taps, 16);
+    const int is_box = down->n_in % down->n_out == 0, bias = is_box ? 0 : vertical_bias(weights, taps);
+    const ih_box box = ih_box_of(taps);
+    const int ahead = most(taps, 16);
     const uint8_t *rows = frame->pixels + first * frame->stride + 4 * (ptrdiff_t)x;
     const ptrdiff_t next = first + ahead + taps <= frame->h ? ahead * frame->stride : 0;
     int16_t *v = scratch, *h = scratch + 4 * ((ptrdiff_t)along->n_in + IH_RESIZE_PAD);
@@ -62,8 +64,12 @@ static void output_row(const ih_frames_ops *ops, const ih_frame *frame, int x, i
         const int end = along->n_in - begin < PIECE + PIECE / 4 ? along->n_in : begin + PIECE;
         const int until = outputs_within(along, from, end);
         uint8_t *const plane[3] = {row + from, row + from + plane_bytes, row + from + 2 * plane_bytes};
-        ops->vertical(rows + 4 * (ptrdiff_t)begin, frame->stride, taps, weights, bias, end - begin,
-                      rows + 4 * (ptrdiff_t)begin + next, v + 4 * (ptrdiff_t)begin);
+        const uint8_t *piece = rows + 4 * (ptrdiff_t)begin;
+        if (is_box)
+            ops->box(piece, frame->stride, box, end - begin, piece + next, v + 4 * (ptrdiff_t)begin);
+        else
+            ops->vertical(piece, frame->stride, taps, weights, bias, end - begin, piece + next,
+                          v + 4 * (ptrdiff_t)begin);
         ops->horizontal(v, along, from, until, h);
         ops->quantise(h + 4 * (ptrdiff_t)from, until - from, quantise, plane);
         begin = end;

@@ -4,6 +4,7 @@
  *
  *   weights   of one axis: Q15, they add up to 32768 (one that is 32768 alone is 32767)
  *   vertical  V = bias + sum of (pixel * weight) >> 8             1/128 of a level; bias: what >> 8 loses on average
+ *             of an axis that shrinks n-fold, n whole: V = ((sum of pixels << shift) * multiplier) >> 16, see ih_box
  *   horizontal H = sum of (V * weight + 2^14) >> 15
  *   quantise  q = saturate8(saturate16(((H * multiplier + 2^14) >> 15) + offset) >> shift)
  *
@@ -60,6 +61,27 @@ void ih_axis_build(ih_axis *axis, int n_in, int n_out, int is_horizontal, void *
  * what will be read soon. Stores up to IH_RESIZE_PAD pixels of anything behind. */
 typedef void ih_vertical_fn(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias,
                             int w, const uint8_t *next, int16_t *v);
+
+/* The mean of `rows` pixels, in 1/128 of a level: n << shift lies in 129..256, so that the sum stays a 16-bit number and
+ * multiplier = 128 / (n << shift) in Q16 is one. No product a pixel: half the work of weights. */
+typedef struct ih_box {
+    int rows;
+    int shift;
+    uint16_t multiplier;
+} ih_box;
+
+static inline ih_box ih_box_of(int rows)
+{
+    ih_box box = {.rows = rows, .shift = 0};
+    while (rows << box.shift <= 128)
+        box.shift++;
+    const unsigned denominator = (unsigned)rows << box.shift;
+    box.multiplier = (uint16_t)(((128u << 17) / denominator + 1) / 2);
+    return box;
+}
+
+/* The same as ih_vertical_fn with equal weights. */
+typedef void ih_box_fn(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v);
 
 /* H (n_out, 4) of one output row, the pixels from..until of it (`from` a multiple of 4); v is followed by IH_RESIZE_PAD
  * pixels of anything. */

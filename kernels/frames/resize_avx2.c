@@ -58,6 +58,49 @@ void ih_vertical_avx2(const uint8_t *rows, ptrdiff_t stride, int taps, const int
         vertical(rows, stride, taps, weights, bias, w, next, v);
 }
 
+/* Eight pixels of one output row that is the mean of `n` rows: two rows at a time by PMADDUBSW with ones. */
+static inline __attribute__((always_inline)) void box_8(const uint8_t *rows, ptrdiff_t stride, int n, ih_box box,
+                                                        const uint8_t *next, int16_t *v)
+{
+    const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi8(1);
+    const __m256i multiplier = _mm256_set1_epi16((int16_t)box.multiplier);
+    const __m128i shift = _mm_cvtsi32_si128(box.shift);
+    __m256i low = zero, high = zero;
+    for (int row = 0; row < n; row += 2) {
+        const int is_pair = row + 1 < n;
+        __m256i a = load(rows + row * stride), b = is_pair ? load(rows + (row + 1) * stride) : zero;
+        _mm_prefetch((const char *)(next + row * stride), _MM_HINT_T1);
+        _mm_prefetch((const char *)(next + (row + is_pair) * stride), _MM_HINT_T1);
+        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), ones));
+        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), ones));
+    }
+    low = _mm256_mulhi_epu16(_mm256_sll_epi16(low, shift), multiplier);
+    high = _mm256_mulhi_epu16(_mm256_sll_epi16(high, shift), multiplier);
+    store(v, _mm256_permute2x128_si256(low, high, 0x20));
+    store(v + 16, _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+static inline __attribute__((always_inline)) void boxes(const uint8_t *rows, ptrdiff_t stride, int n, ih_box box, int w,
+                                                        const uint8_t *next, int16_t *v)
+{
+    for (int x = 0; x + 8 <= w; x += 8)
+        box_8(rows + 4 * x, stride, n, box, next + 4 * x, v + 4 * x);
+    if (w % 8)
+        box_8(rows + 4 * (w - 8), stride, n, box, rows, v + 4 * (w - 8));
+}
+
+void ih_box_avx2(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+{
+    if (w < 8)
+        ih_box_scalar(rows, stride, box, w, next, v);
+    else if (box.rows == 2)
+        boxes(rows, stride, 2, box, w, next, v);
+    else if (box.rows == 3)
+        boxes(rows, stride, 3, box, w, next, v);
+    else
+        boxes(rows, stride, box.rows, box, w, next, v);
+}
+
 /* Four taps of four channels: the sums of one output pixel, still apart by tap. */
 static inline __attribute__((always_inline)) __m256i by_tap(const int16_t *pixels, const int16_t *weights, int taps)
 {

@@ -44,6 +44,42 @@ void ih_vertical_neon(const uint8_t *rows, ptrdiff_t stride, int taps, const int
         vertical_4(rows + 4 * (w - 4), stride, taps, weights, bias, v + 4 * (w - 4));
 }
 
+static inline int16x8_t mean(uint16x8_t sum, ih_box box)
+{
+    uint16x8_t shifted = vshlq_u16(sum, vdupq_n_s16((int16_t)box.shift));
+    uint32x4_t low = vmull_n_u16(vget_low_u16(shifted), box.multiplier);
+    uint32x4_t high = vmull_high_n_u16(shifted, box.multiplier);
+    return vreinterpretq_s16_u16(vuzp2q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(high)));
+}
+
+static inline void box_4(const uint8_t *rows, ptrdiff_t stride, ih_box box, int16_t *v)
+{
+    uint16x8_t low = vdupq_n_u16(0), high = low;
+    for (int row = 0; row < box.rows; row++) {
+        uint8x16_t pixels = vld1q_u8(rows + row * stride);
+        low = vaddw_u8(low, vget_low_u8(pixels));
+        high = vaddw_high_u8(high, pixels);
+    }
+    vst1q_s16(v, mean(low, box));
+    vst1q_s16(v + 8, mean(high, box));
+}
+
+void ih_box_neon(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+{
+    if (w < 4) {
+        ih_box_scalar(rows, stride, box, w, next, v);
+        return;
+    }
+    for (int x = 0; x + 4 <= w; x += 4) {
+        if (x % 16 == 0)
+            for (int row = 0; row < box.rows; row++)
+                __builtin_prefetch(next + row * stride + 4 * x, 0, 2);
+        box_4(rows + 4 * x, stride, box, v + 4 * x);
+    }
+    if (w % 4) /* the last four once more, as far as they are new */
+        box_4(rows + 4 * (w - 4), stride, box, v + 4 * (w - 4));
+}
+
 void ih_horizontal_neon(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h)
 {
     const int16_t *weights = ih_axis_weights(axis, from);

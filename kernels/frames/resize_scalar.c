@@ -23,6 +23,17 @@ void ih_vertical_scalar(const uint8_t *rows, ptrdiff_t stride, int taps, const i
     }
 }
 
+void ih_box_scalar(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+{
+    (void)next;
+    for (int i = 0; i < 4 * w; i++) {
+        uint32_t sum = 0;
+        for (int row = 0; row < box.rows; row++)
+            sum += rows[row * stride + i];
+        v[i] = (int16_t)((sum << box.shift) * box.multiplier >> 16);
+    }
+}
+
 void ih_horizontal_scalar(const int16_t *v, const ih_axis *axis, int from, int until, int16_t *h)
 {
     for (int o = from; o < until; o++) {

@@ -62,6 +62,10 @@ def fixed(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.int64]:
     """H (h, w, 4): 1/128 levels, as the kernels have it before they quantise."""
     v = np.zeros((size[0], frame.shape[1], 4), np.int64)
     for o, row in enumerate(q15(frame.shape[0], size[0])):
+        if frame.shape[0] % size[0] == 0:
+            v[o] = sum(frame[k].astype(np.int64) for k in row) << (shift := 8 - (len(row) - 1).bit_length())
+            v[o] = v[o] * round(Fraction(128 << 16, len(row) << shift)) >> 16
+            continue
         lost = sum(1 - Fraction(gcd(weight, 256), 256) for weight in row.values()) / 2  # by the shifts, on average
         v[o] = floor(lost + Fraction(1, 2)) + sum(
             (frame[k].astype(np.int64) * weight) >> 8 for k, weight in row.items()

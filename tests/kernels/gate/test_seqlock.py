@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mmap
 import subprocess
-import sys
 from pathlib import Path
 
 from kernels.gate import _gate
+from tests.kernels.python_command import python_command
 
 WRITINGS = 200_000
 WRITER = """
@@ -25,7 +25,7 @@ def test_no_reading_mixes_two_writings(tmp_path: Path) -> None:
     path.write_bytes(bytes(64))
     with path.open("rb") as file:
         word = _gate.Word(mmap.mmap(file.fileno(), 64, access=mmap.ACCESS_READ))
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(WRITINGS)])
+    writer = subprocess.Popen([*python_command(), "-c", WRITER, str(path), str(WRITINGS)])
     seen = set()
     k = 0
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from kernels.gate.word import LEASE_MAX_NS, GateReader, GateWordError, State, boottime_ns
 from kernels.gate.writer import EPOCH_MAX, GateWriter
+from tests.kernels.python_command import python_command
 
 LEASE_NS = 150_000_000
 
@@ -136,7 +136,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_killed_writer_frees_the_file_and_the_next_epoch_is_higher(path: Path) -> None:
-    subprocess.run([sys.executable, "-c", CRASH, str(path)], check=False)
+    subprocess.run([*python_command(), "-c", CRASH, str(path)], check=False)
     reading = GateReader(path).read()
     assert reading.state is State.OPEN
     with path.open("r+b") as file:  # ... and it was killed inside the seqlock
