@@ -13,7 +13,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from runtime.desktop.errors import DesktopLost
 from runtime.desktop.guard import Guard, NoGuard
 from runtime.desktop.journal import Journal
 from runtime.desktop.protocol import Desktop
+from runtime.desktop.takeover import Holder, People, Takeover, TakeoverRules
 from runtime.transport.dial import listen
 from runtime.transport.identity import Identity
 from runtime.transport.stream import Server, Stream
@@ -46,12 +47,15 @@ class Connector:
     journal: Journal
     events: Events
     guard: Guard
+    people: People | None = None
+    takeover: Takeover = field(default_factory=lambda: Takeover(TakeoverRules()))
     allow: Callable[[Hello], CloseReason | None] = lambda hello: None
     clock: Callable[[], int] = boottime_ns
 
     def __post_init__(self) -> None:
         self._current: DesktopLink | None = None
         self._sessions = 0
+        self._handing_back: asyncio.TimerHandle | None = None
         self.lost: DesktopLost | None = None
         self.gone = asyncio.Event()
 
@@ -62,6 +66,12 @@ class Connector:
         self.desktop.sign_on(self.journal.journal_id)
         if settled:
             self.tell("settled", actions=settled)
+
+    def watch_people(self) -> None:
+        """From now on a person's input takes the desktop from the agent. Needs the running loop; `close` ends it."""
+        if self.people is not None:
+            asyncio.get_running_loop().add_reader(self.people.fileno(), self._on_people)
+            self._on_people()
 
     async def handle(self, stream: Stream) -> None:
         """Serves one peer from its first byte to its end."""
@@ -78,7 +88,11 @@ class Connector:
             await link.flush_and_close()
 
     async def close(self) -> None:
-        """Ends the session that is open, if one is."""
+        """Ends the session that is open, if one is, and the watch for people."""
+        if self.people is not None:
+            asyncio.get_running_loop().remove_reader(self.people.fileno())
+        if self._handing_back is not None:
+            self._handing_back.cancel()
         if self._current is not None:
             self._current.end(CloseReason.shutting_down, "the connector is being stopped")
             await self._current.ended.wait()
@@ -89,7 +103,7 @@ class Connector:
 
     async def _admit(self, link: DesktopLink, hello: Hello) -> bool:
         """Decides whether `hello` may have the desktop. A newer owner of the same job ends the session before it."""
-        reason = self.allow(hello)
+        reason = CloseReason.stopped if self.takeover.holder is Holder.stopped else self.allow(hello)
         if reason is not None:
             return self._refuse(link, hello, reason, reason.meaning)
         known = self.journal.record(hello.job)
@@ -131,6 +145,8 @@ class Connector:
                 last_seq=record.last_seq,
                 last_outcome=record.last_outcome.name,
             )
+            if self.takeover.holder is Holder.person:
+                link.take_over(True)
             ending = await link.work()
             self._tell_end(hello, ending)
         finally:
@@ -139,6 +155,43 @@ class Connector:
             self.guard.session_closed()
             with suppress(DesktopLost):
                 self.desktop.rest()
+
+    def _on_people(self) -> None:
+        assert self.people is not None
+        try:
+            signals = self.people.drain()
+        except DesktopLost as error:
+            self.lost = error
+            self.gone.set()
+            asyncio.get_running_loop().remove_reader(self.people.fileno())
+            return
+        for signal in signals:
+            if self.takeover.hear(signal, self.clock()):
+                self._change_hands()
+        self._wait_for_quiet()
+
+    def _wait_for_quiet(self) -> None:
+        """Gives the desktop back to the agent when the takeover's time has come; one timer at a time."""
+        if self.takeover.tick(self.clock()):
+            self._change_hands()
+        deadline_ns = self.takeover.deadline_ns
+        if self._handing_back is not None:
+            self._handing_back.cancel()
+            self._handing_back = None
+        if deadline_ns is not None:
+            seconds = max(deadline_ns - self.clock(), 0) / 1e9
+            self._handing_back = asyncio.get_running_loop().call_later(seconds, self._wait_for_quiet)
+
+    def _change_hands(self) -> None:
+        holder, link = self.takeover.holder, self._current
+        if link is not None:
+            if holder is Holder.stopped:
+                link.end(CloseReason.stopped, "a person stopped the session")
+            else:
+                link.take_over(holder is Holder.person)
+        if self.people is not None:
+            self.people.show(holder)
+        self.tell("holder", holder=holder.value)
 
     def _tell_end(self, hello: Hello, ending: Ending) -> None:
         self.tell(
@@ -160,6 +213,8 @@ async def serve_desktop(
     events: Events,
     *,
     guard: Guard | None = None,
+    people: People | None = None,
+    takeover_rules: TakeoverRules | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serves `desktop` at `listen_url` until it is cancelled; calls `ready` with the real address once it listens.
@@ -171,8 +226,10 @@ async def serve_desktop(
     journal = state if isinstance(state, Journal) else Journal(Path(state))
     server: Server | None = None
     try:
-        connector = Connector(desktop, journal, events, guard or NoGuard())
+        takeover = Takeover(takeover_rules or TakeoverRules())
+        connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover)
         connector.settle()
+        connector.watch_people()
         server = await listen(listen_url, identity, connector.handle)
         connector.tell("listening", address=server.address)
         ready(server.address)

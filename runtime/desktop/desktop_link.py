@@ -71,6 +71,7 @@ class DesktopLink:
         self._over = asyncio.Event()
         self._acts: deque[tuple[Act, int]] = deque()
         self._acting: asyncio.Task[None] | None = None
+        self._telling: asyncio.Future[None] | None = None
         self._packer = TilePacker(LOCAL if stream.peer.startswith(_SAME_MACHINE) else FAST)
         self._interest: tuple[int, int, int, int] | None = None
         self._look = asyncio.Event()
@@ -110,6 +111,15 @@ class DesktopLink:
         """A newer owner has come, or the same one over a new link: this link may not act any more."""
         self._session.supersede(owner_epoch)
         self.end(CloseReason.superseded, f"owner {owner_epoch} took the session over")
+
+    def take_over(self, active: bool) -> None:
+        """A person has taken the desktop, or given it back: what is held is let go of, and the car is told."""
+        if self._session.state is not State.open:
+            return
+        if active:
+            self._let_go("takeover")
+        self._outbox.put(self._session.send_takeover(active))
+        self._telling = asyncio.ensure_future(self._flush())
 
     # While it is open.
 
@@ -198,6 +208,10 @@ class DesktopLink:
         try:
             while self._acts and not self._over.is_set():
                 act, received_ns = self._acts.popleft()
+                if self._session.taken_over:  # a person came while it waited for its turn
+                    self._journal.begin(act.job, act.seq)
+                    self._settle(act, received_ns, Applied(Outcome.refused, Refusal.taken_over, self._clock()))
+                    continue
                 step = self._journal.begin(act.job, act.seq)
                 applied = await loop.run_in_executor(
                     self._pool, self._desktop.apply, act.action, act.precondition, step
@@ -352,6 +366,9 @@ class DesktopLink:
         if self._is_released or self.guard is None:
             return
         self._is_released = True
+        self._let_go(reason)
+
+    def _let_go(self, reason: str) -> None:
         held = sorted(self._desktop.pressed())
         try:
             self._desktop.release_all()

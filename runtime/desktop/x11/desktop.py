@@ -20,6 +20,7 @@ from runtime.desktop.x11.capture import Capture
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.inject import Injector
 from runtime.desktop.x11.keyboard import Keyboard
+from runtime.desktop.x11.own_events import OwnEvents
 from runtime.desktop.x11.xtest import release_listed
 from runtime.wire.actions import Action, Precondition
 
@@ -37,6 +38,7 @@ class X11Desktop:
 
     def __init__(self, display: str | None, state_folder: str | os.PathLike[str]) -> None:
         self._pressed_list = PressedList(Path(state_folder) / PRESSED_FILE)
+        self.own_events = OwnEvents()
         self._connections: list[Connection] = []
         try:
             self._injecting = self._connect(display)
@@ -45,7 +47,9 @@ class X11Desktop:
             release_listed(self._releasing, self._pressed_list)
             self._keyboard = Keyboard(self._injecting, self._pressed_list)
             self._keyboard.restore()
-            self._injector = Injector(self._injecting, self._releasing, self._keyboard, self._pressed_list)
+            self._injector = Injector(
+                self._injecting, self._releasing, self._keyboard, self._pressed_list, self.own_events
+            )
             self._key = bytes(KEY_BYTES)
             self._capture = Capture(self._connect(display), self._key)
         except BaseException:

@@ -27,6 +27,7 @@ from runtime.desktop.pressed import PressedList
 from runtime.desktop.protocol import Applied, Mark, Phase, Step
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.keyboard import Keyboard, Stroke
+from runtime.desktop.x11.own_events import OwnEvents
 from runtime.desktop.x11.segment import Segment
 from runtime.desktop.x11.xtest import (
     BUTTON_PRESS,
@@ -66,11 +67,19 @@ class Injector:
     One `apply` at a time; `release_all` and `stop` may be called from another thread meanwhile.
     """
 
-    def __init__(self, connection: Connection, releasing: Connection, keyboard: Keyboard, pressed: PressedList) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        releasing: Connection,
+        keyboard: Keyboard,
+        pressed: PressedList,
+        own: OwnEvents,
+    ) -> None:
         self._connection = connection
         self._releasing = releasing
         self._keyboard = keyboard
         self._pressed = pressed
+        self._own = own
         self._held: set[int] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -133,7 +142,7 @@ class Injector:
         """Lets go of every key and button, now: an action that is under way sends nothing more that holds anything."""
         self._stopped.set()
         with self._lock:
-            release_listed(self._releasing, self._pressed)
+            release_listed(self._releasing, self._pressed, self._own.announce)
             self._held.clear()
 
     def close(self) -> None:
@@ -227,7 +236,8 @@ class Injector:
         send_events(self._connection, events)
 
     def _tell(self, events: list[Event]) -> None:
-        """Writes into the pressed list what `events` will press; a lock is held until they are sent."""
+        """Writes into the pressed list what `events` will press, and that they are ours, before they are sent."""
+        self._own.announce(events)
         for kind, detail, *_ in events:
             if kind == KEY_PRESS:
                 self._pressed.press_key(detail)

@@ -24,7 +24,8 @@ RAW_KINDS = {
     TOUCH_BEGIN: "touch",
 }
 _ALL_MASTERS = 1
-_HEAD = struct.Struct("<xBxxxxxxHHIIHHI")
+_HEAD = struct.Struct("<xxxxxxxxHHIIHHI")
+_KEY_REPEAT = 1 << 16
 _MASK_AT = 36
 _VALUE = struct.Struct("<iI")
 
@@ -42,6 +43,7 @@ class RawEvent:
     time_ms: int
     x: int | None = None
     y: int | None = None
+    is_repeat: bool = False
 
 
 def select_raw(connection: Connection) -> None:
@@ -57,7 +59,7 @@ def raw_event(event: memoryview, opcode: int) -> RawEvent | None:
     """Returns what `event` (from Connection.events) says, None if it is no raw event. `opcode` is XInput's."""
     if event[0] & 0x7F != GENERIC_EVENT or event[1] != opcode:
         return None
-    _, kind, _, time_ms, detail, source, mask_words, _ = _HEAD.unpack_from(event)
+    kind, _, time_ms, detail, source, mask_words, flags = _HEAD.unpack_from(event)
     if kind not in RAW_KINDS:
         return None
     x = y = None
@@ -69,7 +71,7 @@ def raw_event(event: memoryview, opcode: int) -> RawEvent | None:
             at += _VALUE.size
         if mask & 2:
             y = _VALUE.unpack_from(event, at)[0]
-    return RawEvent(kind, source, detail, time_ms, x, y)
+    return RawEvent(kind, source, detail, time_ms, x, y, bool(flags & _KEY_REPEAT))
 
 
 def opcode_of(connection: Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from runtime.desktop.pressed import PressedList
@@ -29,12 +30,18 @@ def send_events(connection: Connection, events: list[Event]) -> None:
     connection.flush()
 
 
-def release_listed(connection: Connection, pressed: PressedList) -> bool:
-    """Lets go of everything in `pressed` through `connection` and clears it. Returns whether anything was listed."""
+def release_listed(
+    connection: Connection, pressed: PressedList, announce: Callable[[list[Event]], None] = lambda events: None
+) -> bool:
+    """Lets go of everything in `pressed` through `connection` and clears it. Returns whether anything was listed.
+
+    `announce` is told before, as the watch for people has to know that it was us.
+    """
     keys, buttons = pressed.held_keys(), pressed.held_buttons()
     if not keys and not buttons:
         return False
     events = [Event(KEY_RELEASE, keycode) for keycode in keys] + [Event(BUTTON_RELEASE, button) for button in buttons]
+    announce(events)
     send_events(connection, events)
     connection.sync()
     pressed.clear()
