@@ -1,0 +1,116 @@
+"""The order of decisions, batches that cost nobody a deadline, and lanes under a gate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from concurrent.futures import CancelledError
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from runtime.residency.schedule import DUTY_WINDOW_NS, EdfQueue, Request, Scheduler, duty_wait_ns
+
+
+def cost(model: Hashable, count: int) -> int:
+    return 10 + 2 * count
+
+
+def filled(max_batch: int, *requests: tuple[str, str, int]) -> EdfQueue[None]:
+    queue: EdfQueue[None] = EdfQueue(cost, max_batch)
+    for session, model, deadline in requests:
+        queue.add(Request(session, model, None, deadline))
+    return queue
+
+
+def drained(queue: EdfQueue[None], now: int = 0) -> list[list[str]]:
+    batches = []
+    while batch := queue.take(now):
+        batches.append([request.session for request in batch])
+    return batches
+
+
+def test_the_earliest_deadline_goes_first_and_equals_by_age() -> None:
+    queue = filled(1, ("a", "m", 300), ("b", "m", 100), ("c", "n", 200), ("d", "m", 100))
+    assert drained(queue) == [["b"], ["d"], ["c"], ["a"]]
+
+
+def test_sessions_of_one_model_are_computed_together() -> None:
+    queue = filled(3, ("a", "m", 900), ("b", "n", 1000), ("c", "m", 950), ("d", "m", 990), ("e", "m", 999))
+    assert drained(queue) == [["a", "c", "d"], ["e"], ["b"]]
+
+
+def test_nobody_joins_at_the_cost_of_an_earlier_deadline() -> None:
+    # Alone a and then n take 24; with c in the batch n would be done at 26.
+    assert drained(filled(3, ("a", "m", 20), ("n", "n", 25), ("c", "m", 900))) == [["a"], ["n"], ["c"]]
+    assert drained(filled(3, ("a", "m", 20), ("n", "n", 26), ("c", "m", 900))) == [["a", "c"], ["n"]]
+    assert drained(filled(3, ("a", "m", 13), ("c", "m", 900))) == [["a"], ["c"]]  # nor of the batch's own
+
+
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=1), st.integers(0, 500)), max_size=20),
+    st.integers(1, 5),
+)
+def test_every_request_is_computed_once(wanted: list[tuple[str, int]], max_batch: int) -> None:
+    queue = filled(max_batch, *((str(number), model, deadline) for number, (model, deadline) in enumerate(wanted)))
+    batches = drained(queue)
+    assert sorted(session for batch in batches for session in batch) == sorted(str(n) for n in range(len(wanted)))
+    for batch in batches:
+        assert len(batch) <= max_batch
+        assert len({wanted[int(session)][0] for session in batch}) == 1
+    firsts = [wanted[int(batch[0])][1] for batch in batches]
+    assert firsts == sorted(firsts)
+
+
+def test_the_duty_is_the_first_part_of_a_window() -> None:
+    assert duty_wait_ns(7 * DUTY_WINDOW_NS, 500) == 0
+    assert duty_wait_ns(7 * DUTY_WINDOW_NS + DUTY_WINDOW_NS // 2 - 1, 500) == 0
+    assert duty_wait_ns(7 * DUTY_WINDOW_NS + DUTY_WINDOW_NS // 2, 500) == DUTY_WINDOW_NS // 2
+    assert duty_wait_ns(7 * DUTY_WINDOW_NS + 99_999_999, 1000) == 0
+
+
+def test_lanes_compute_and_count_what_was_late() -> None:
+    now = 1000
+    scheduler = Scheduler[int](2, lambda model, xs: [x * 2 for x in xs], cost, clock=lambda: now)
+    futures = [scheduler.submit(n % 2, f"s{n}", "m", n, 2000 if n else 500) for n in range(6)]
+    assert [future.result(30) for future in futures] == [0, 2, 4, 6, 8, 10]
+    scheduler.close()
+    assert (scheduler.punctuality.decisions, scheduler.punctuality.misses) == (6, 1)
+    assert scheduler.punctuality.late_ns == [500]
+    with pytest.raises(ValueError, match="closed"):
+        scheduler.submit(0, "s", "m", 1, 0)
+
+
+def test_an_error_is_the_callers_and_the_lane_goes_on() -> None:
+    def compute(model: Hashable, xs: list[int]) -> list[int]:
+        if model == "bad":
+            raise ArithmeticError("no")
+        return xs
+
+    scheduler = Scheduler[int](1, compute, cost, clock=lambda: 0)
+    assert isinstance(scheduler.submit(0, "s", "bad", 1, 10).exception(30), ArithmeticError)
+    assert scheduler.submit(0, "s", "good", 1, 10).result(30) == 1
+    scheduler.close()
+
+
+def test_nothing_is_computed_while_the_gate_is_closed() -> None:
+    computed = threading.Event()
+    looked = threading.Semaphore(0)
+
+    def allowance() -> int:
+        looked.release()
+        return 0
+
+    def compute(model: Hashable, xs: list[int]) -> list[int]:
+        computed.set()
+        return xs
+
+    scheduler = Scheduler[int](1, compute, cost, allowance=allowance, clock=lambda: 0)
+    future = scheduler.submit(0, "s", "m", 1, 10)
+    for _ in range(3):
+        assert looked.acquire(timeout=30)
+    scheduler.close()
+    assert not computed.is_set()
+    with pytest.raises(CancelledError):
+        future.result(0)
