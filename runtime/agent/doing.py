@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable
 
 from runtime.agent.acts import Act, click
+from runtime.agent.adjusting import drag, slide, spin
+from runtime.agent.answers import answer, first_number, numbers, value_of
 from runtime.agent.instruction import Goal
 from runtime.agent.memory import Memory
 from runtime.agent.reading import Screen
 from runtime.agent.searching import scrollable, search, turn_page
-from runtime.agent.targets import Target, coloured, named, widgets_of
+from runtime.agent.targets import Target, at, coloured, named, widgets_of
 from runtime.agent.typing import masked, pick_field, shown_in
 from runtime.agent.words import COLOURS
 from runtime.wire.actions import Click, Drag, Key, Move, Scroll, Type, Wait
 
 _PATIENCE = 10  # looks at a screen that may still be opening; menus take a third of a second
 _PAUSE_MS = 40
+_LONGEST_WATCH = 5000  # looks at a number that is waited for
 
 
 def do(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:
@@ -38,6 +41,15 @@ def _click(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | Non
     goal = goals[memory.goal]
     if goal.ordinal and goal.kind:
         return None if memory.phase else _click_kind(screen, goals, memory)
+    if goal.kind == "slider" and goal.names:
+        return slide(screen, goal, memory)
+    if goal.kind == "spinner" and goal.names:
+        return spin(screen, goal, memory)
+    if goal.source:
+        return _click_in_order(screen, goal, memory)
+    if goal.until and not _holds(screen, goal.until):
+        memory.waited += 1
+        return Act(Wait(_PAUSE_MS)) if memory.waited < _LONGEST_WATCH else None
     if not goal.names:
         return None if memory.phase else _click_kind(screen, goals, memory)
     if memory.name >= len(goal.names):
@@ -52,6 +64,25 @@ def _click(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | Non
     if leads_on:  # a menu opens under the pointer; a click would choose it
         return Act(Move(target.x, target.y), target.region, target.confidence)
     return click(target.region, target.confidence, *(("ctrl",) if more_of_a_list else ()))
+
+
+def _click_in_order(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
+    """Clicks the numbers on the screen in their order, each once."""
+    ordered = sorted(numbers(screen), key=lambda one: -one[0] if goal.source == "descending" else one[0])
+    for value, line in ordered:
+        if not memory.has_tried(str(value)):
+            memory.try_once(str(value))
+            return click(line.box, 0.9)
+    return None
+
+
+def _holds(screen: Screen, until: tuple[str, str, float]) -> bool:
+    """Whether the number that the screen shows for a label is on the side that is waited for."""
+    label, side, limit = until
+    value = first_number(value_of(screen, label))
+    if value is None:  # "Stock price: $49.00": the label is within the line
+        value = next((first_number(found.text) for found in screen.find(label)[:1] if found.score >= 0.7), None)
+    return value is not None and (value < limit if side == "less" else value > limit)
 
 
 def _missing(screen: Screen, goals: tuple[Goal, ...], memory: Memory, name: str) -> Act | None:
@@ -85,6 +116,9 @@ def _may_be_opening(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> 
 
 def _target(screen: Screen, name: str, goal: Goal) -> Target | None:
     """Returns what to click for a name: what reads so, or what has that colour."""
+    if goal.kind == "circle" and {"center", "centre", "middle"} & set(goal.words):
+        boxes = widgets_of(screen, "circle")
+        return at(max(boxes, key=lambda box: box.area), name, 0.9) if boxes else None
     target = named(screen, name, goal)
     if target is None and name.lower() in COLOURS:
         return coloured(screen, name)
@@ -113,7 +147,10 @@ def _click_kind(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act 
 
 def _type(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:
     goal = goals[memory.goal]
-    if not goal.value:
+    value = goal.value or answer(screen, goal)
+    if memory.phase == 2:
+        return _complete(screen, goal, memory) if goal.source == "complete" else None
+    if not value and memory.phase == 0:
         return None
     if memory.phase == 0:
         field = pick_field(screen, goal, memory)
@@ -121,12 +158,26 @@ def _type(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None
             return search(screen, goals, memory, goal.label or "")
         memory.phase = 1
         memory.used = [*memory.used, (field.box.x, field.box.y)]
-        memory.noted = masked(goal.value, shown_in(screen, field))
+        memory.noted = masked(value, shown_in(screen, field))
         return Act(Click(field.box.x + min(12, field.box.w // 2), field.box.centre[1]), field.box, 0.9)
     if memory.phase == 1:
         memory.phase = 0 if goal.every and pick_field(screen, goal, memory) is not None else 2
         return Act(Type(memory.noted))
     return None
+
+
+def _complete(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
+    """Takes the suggestion under the field that ends as asked; waits a little until suggestions are there."""
+    fields = [widget.box for widget in screen.of_kind("field")]
+    ending = goal.names[0].lower()
+    below = [line for line in screen.lines if fields and line.box.y > fields[0].y and not fields[0].meets(line.box)]
+    for line in below:
+        text = screen.text(line)
+        if text.lower().replace(" ", "").endswith(ending.replace(" ", "")):
+            memory.phase = 3
+            return click(line.box, 0.8)
+    memory.waited += 1
+    return Act(Wait(_PAUSE_MS)) if memory.waited < _PATIENCE else None
 
 
 def _focus(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:
@@ -195,6 +246,10 @@ def _highlight(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act |
     return Act(Drag(path), first.union(last), 0.9)
 
 
+def _drag(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:
+    return drag(screen, goals[memory.goal], memory)
+
+
 def _nothing(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:
     return None
 
@@ -212,5 +267,5 @@ _DOERS: dict[str, Callable[[Screen, tuple[Goal, ...], Memory], Act | None]] = {
     "paste": _paste,
     "highlight": _highlight,
     "solve": _nothing,
-    "drag": _nothing,
+    "drag": _drag,
 }

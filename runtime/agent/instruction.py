@@ -16,6 +16,7 @@ from runtime.agent.words import (
     BEFORE_A_VERB,
     EVERY,
     FILLERS,
+    ITSELF,
     KINDS,
     NOTHING,
     ORDINALS,
@@ -27,6 +28,12 @@ _TOKEN = re.compile(
     r"""["“](?P<quote>.*?)["”](?=[\s.,;:!?)]|$)|(?P<word>[^\s,;:"“”]+(?:[:.,/][^\s,;:"“”]+)*)|(?P<mark>[,;:])""",
     re.VERBOSE,
 )
+_CONDITION = re.compile(
+    r"\bwhen the (\w+) (?:is|gets|falls|rises) (less|lower|below|under|cheaper|greater|more|higher|above|over)"
+    r"(?: than)? \$?([\d,]+(?:\.\d+)?)",
+    re.IGNORECASE,
+)
+_ORDERS = {"ascending": "ascending", "increasing": "ascending", "descending": "descending", "decreasing": "descending"}
 _ORDINAL = re.compile(r"#?(\d+)(?:st|nd|rd|th)$", re.IGNORECASE)
 
 
@@ -49,6 +56,9 @@ class Goal:
     names: what is to be clicked, one after the other. value: what is to be typed. label: what stands beside the field.
     kind: the kind of widget (the values of KINDS), ordinal: which of them (1 = first, -1 = last, 0 = not said).
     every: all of them. path: the names lead through menus (a > b > c). words: the clause, in lower case.
+    source: where a value comes from that is not said: "value" (beside the label in names), "word" (the n-th, n in
+    names), "sum", "complete" (of the suggestions the one that ends with names[0]); for clicks "ascending" or
+    "descending" (all numbers, in that order). until: a condition to wait for, as (word, "less" or "more", number).
     """
 
     verb: str
@@ -59,6 +69,8 @@ class Goal:
     ordinal: int = 0
     every: bool = False
     path: bool = False
+    source: str = ""
+    until: tuple[str, str, float] | None = None
     words: tuple[str, ...] = ()
 
 
@@ -67,8 +79,20 @@ def parse(instruction: str) -> tuple[Goal, ...]:
     """Returns the goals of an instruction, in the order in which they are to be done."""
     tokens = _tokens(instruction)
     goals: list[Goal] = []
-    for verb, clause, purpose in _clauses(tokens):
-        goals.extend(_goals(verb, clause, purpose))
+    asked: Goal | None = None  # what an earlier clause says to find out
+    for verb, clause, joint in _clauses(tokens):
+        frame = _frame(verb, clause)
+        if verb == "solve":
+            asked = replace(frame, source="sum")
+        elif "word" in frame.words and frame.ordinal:
+            asked = replace(frame, source="word", names=(str(frame.ordinal),))
+        for goal in _goals(verb, clause, joint):
+            if goal.verb == "type" and not goal.value and not goal.source and asked is not None:
+                if asked.kind == "area" and asked.ordinal < 0:
+                    goals.append(Goal("scroll", kind="area", words=("bottom",)))
+                goal = replace(goal, source=asked.source, names=asked.names)
+            if goal.verb != "seek" or asked is None:
+                goals.append(goal)
     return tuple(goals)
 
 
@@ -92,12 +116,14 @@ def _clauses(tokens: list[Token]) -> list[tuple[str, list[Token], str]]:
     for place, token in enumerate(tokens):
         before = tokens[place - 1].word if place else "."
         verb = VERBS.get(_stem(token.word))
+        if verb == "itself":
+            verb = "click" if not place else None
         if verb and (before in BEFORE_A_VERB) and not (place and tokens[place - 1].quoted):
             starts.append((place, verb))
     clauses = []
     for number, (place, verb) in enumerate(starts):
         end = starts[number + 1][0] if number + 1 < len(starts) else len(tokens)
-        clause = tokens[place + 1 : end]
+        clause = tokens[place + (tokens[place].word not in ITSELF) : end]
         joint = ""
         while clause and clause[-1].word in BEFORE_A_VERB:
             joint = joint or clause[-1].word
@@ -114,9 +140,17 @@ def _stem(word: str) -> str:
 
 
 def _goals(verb: str, clause: list[Token], joint: str) -> list[Goal]:
+    until = _condition(clause)
+    if until is not None:
+        return [Goal("click", (clause[0].text,), until=until, words=tuple(token.word for token in clause))]
+    if clause and clause[0].word in ITSELF:
+        return []
     if joint == "by":  # "close it by clicking …": only the second says what to do
         return []
     base = _frame(verb, clause)
+    order = next((_ORDERS[word] for word in base.words if word in _ORDERS), "")
+    if verb == "click" and order and "numbers" in base.words:
+        return [replace(base, names=(), source=order)]
     if verb == "type":
         return _typing(base, clause)
     if verb == "seek":
@@ -150,7 +184,7 @@ def _frame(verb: str, clause: list[Token]) -> Goal:
     ordinal = next((place for place in map(_ordinal, words) if place), 0)
     names = tuple(quotes) if quotes else _names(clause)
     path = any(">" in token.text.strip(">") for token in clause) or any(token.text == ">" for token in clause)
-    return Goal(verb, names, "", "", kind, ordinal, any(word in EVERY for word in words), path, words)
+    return Goal(verb, names, "", "", kind, ordinal, any(word in EVERY for word in words), path, words=words)
 
 
 def _names(clause: list[Token]) -> tuple[str, ...]:
@@ -187,6 +221,11 @@ def _typing(base: Goal, clause: list[Token]) -> list[Goal]:
     quotes = [place for place, token in enumerate(clause) if token.quoted]
     after = clause[quotes[-1] + 1 :] if quotes else clause
     trailing = _label(after) if any(token.word in TRAILERS for token in after) else ""
+    if "value of" in " ".join(base.words):
+        return [replace(base, names=(_after_of(clause),), source="value")]
+    if len(quotes) <= 2 and quotes and {"starts", "begins", "starting", "beginning"} & set(base.words):
+        ending = clause[quotes[-1]].text if len(quotes) == 2 else ""
+        return [replace(base, names=(ending,), value=clause[quotes[0]].text, source="complete")]
     if not quotes:
         return [replace(base, names=(), value=" ".join(base.names), label=trailing)]
     goals = []
@@ -195,6 +234,22 @@ def _typing(base: Goal, clause: list[Token]) -> list[Goal]:
         label = before if before.isalpha() and before not in FILLERS and before not in KINDS else trailing
         goals.append(replace(base, names=(), value=clause[place].text, label=label))
     return goals
+
+
+def _after_of(clause: list[Token]) -> str:
+    """Returns the words between "of" and the next preposition: "the value of Last name into …" is "Last name"."""
+    start = next(place for place, token in enumerate(clause) if token.word == "of") + 1
+    stop = next((place for place in range(start, len(clause)) if clause[place].word in TRAILERS), len(clause))
+    return " ".join(token.text for token in clause[start:stop])
+
+
+def _condition(clause: list[Token]) -> tuple[str, str, float] | None:
+    """Returns the condition of "… when the price is less than $57.60": what to read, "less" or "more", the number."""
+    said = _CONDITION.search(" ".join(token.text for token in clause))
+    if not said:
+        return None
+    side = "less" if said.group(2).lower() in ("less", "lower", "below", "under", "cheaper") else "more"
+    return said.group(1), side, float(said.group(3).replace(",", ""))
 
 
 def _label(tokens: list[Token]) -> str:

@@ -19,7 +19,10 @@ VERBS = {
     **dict.fromkeys(("wait",), "wait"),
     **dict.fromkeys(("drag", "move"), "drag"),
     **dict.fromkeys(("solve", "calculate", "compute"), "solve"),
+    **dict.fromkeys(("buy", "sell", "order", "book"), "itself"),
 }
+# Verbs that are likely to stand on a button themselves.
+ITSELF = frozenset({"buy", "sell", "order", "book"})
 # A verb begins a clause: only after one of these (or at the start) is such a word a verb.
 BEFORE_A_VERB = frozenset({",", ".", ";", ":", "and", "then", "to", "by", "or", "please", "finally"})
 

@@ -1,0 +1,100 @@
+"""Sliders, spinners and sorted lists: what is set by steps and drags instead of clicks.
+
+slider: focus by Tab until an arrow key moves the number that the screen shows, then arrows until it is right
+"""
+
+from __future__ import annotations
+
+from runtime.agent.acts import Act, click
+from runtime.agent.answers import first_number, numbers
+from runtime.agent.geometry import Box
+from runtime.agent.instruction import Goal
+from runtime.agent.memory import Memory
+from runtime.agent.reading import Screen
+from runtime.agent.targets import named
+from runtime.agent.words import ORDINALS
+from runtime.wire.actions import Drag, Key, Type
+
+_MOST_TABS = 6
+_MOST_STEPS = 150
+
+
+def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
+    """Steps a slider until the number beside it is the one that was asked for. phase: 0 Tab, 1 try, 2 step."""
+    wanted = first_number(goal.names[0]) if goal.names else None
+    shown = numbers(screen)
+    if wanted is None or not shown or memory.waited > _MOST_STEPS:
+        return None
+    now = shown[0][0]
+    if now == wanted:
+        return None
+    memory.waited += 1
+    if memory.phase == 1 and memory.noted == str(now):
+        memory.phase = 0  # the arrow moved nothing: the focus is elsewhere
+        memory.passed += 1
+    if memory.phase == 0:
+        if memory.passed > _MOST_TABS:
+            return None
+        memory.phase, memory.noted = 1, str(now)
+        memory.tried = []
+        return Act(Key("tab"))
+    if memory.phase == 1 and not memory.tried:
+        memory.try_once("arrow")
+        return Act(Key("right" if wanted > now else "left"))
+    memory.phase, memory.noted = 2, str(now)
+    return Act(Key("right" if wanted > now else "left"))
+
+
+def spin(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
+    """Writes the number into a spinner's field."""
+    shown = numbers(screen)
+    if not goal.names or not shown or memory.phase > 2:
+        return None
+    memory.phase += 1
+    if memory.phase == 1:
+        return click(shown[0][1].box, 0.8)
+    return Act(Key("ctrl+a")) if memory.phase == 2 else Act(Type(goal.names[0]))
+
+
+def drag(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
+    """Drags what is named first to a place in its row of neighbours ("to the top", "to the 2nd position")."""
+    if memory.phase or not goal.names:
+        return None
+    name = goal.names[0].split()[0]
+    target = named(screen, name, goal)
+    if target is None:
+        return None
+    memory.phase = 1
+    row = _siblings(screen, target.region)
+    place = _place(goal, len(row))
+    if place is None or len(row) < 2:
+        return None
+    here = next((index for index, box in enumerate(row) if box.holds(target.x, target.y)), None)
+    if here is None or here == place:
+        return None
+    goal_box = row[place]
+    x, y = target.x, target.y
+    end = goal_box.bottom - 2 if place > here else goal_box.y + 2
+    step = 3 if end > y else -3
+    path = ((x, y), (x, y + step), (x, (y + end) // 2), (x, end - step), (x, end))
+    return Act(Drag(path), target.region.union(goal_box), target.confidence)
+
+
+def _siblings(screen: Screen, box: Box) -> list[Box]:
+    """Returns the frames in one column with the one around `box`, from top to bottom."""
+    frames = [widget.box for widget in screen.widgets if widget.texts]
+    mine = next((frame for frame in frames if frame.contains(box, 2)), None)
+    if mine is None:
+        return []
+    return sorted(
+        (frame for frame in frames if abs(frame.x - mine.x) <= 3 and abs(frame.w - mine.w) <= 6), key=lambda one: one.y
+    )
+
+
+def _place(goal: Goal, count: int) -> int | None:
+    if "top" in goal.words:
+        return 0
+    if "bottom" in goal.words:
+        return count - 1
+    place = goal.ordinal or next((ORDINALS[word] for word in goal.words if word in ORDINALS), 0)
+    return place - 1 if 0 < place <= count else None
