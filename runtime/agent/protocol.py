@@ -67,13 +67,18 @@ class Maker(Protocol):
     def __call__(self, assets: Assets) -> Agent: ...
 
 
+def check_kind(kind: str) -> None:
+    """Raises AgentUnknown for a kind that is not in the table."""
+    if kind not in AGENTS:
+        raise AgentUnknown(f"there is no agent {kind!r}; the agents are {', '.join(sorted(AGENTS))}")
+
+
 def make_agent(kind: str, assets: Assets) -> Agent:
     """Returns a new agent of `kind`; it takes the models and files it needs from `assets`.
 
     Raises AgentUnknown for a kind that is not in the table; whatever `assets` raises for a missing model.
     """
-    if kind not in AGENTS:
-        raise AgentUnknown(f"there is no agent {kind!r}; the agents are {', '.join(sorted(AGENTS))}")
+    check_kind(kind)
     module, _, name = AGENTS[kind].partition(":")
     make = cast(Maker, getattr(importlib.import_module(module), name))
     return make(assets)

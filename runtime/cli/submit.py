@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -12,6 +13,7 @@ from runtime.cli.follow import follow_jobs
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.daemon.client import Client
 from runtime.daemon.control import Submitted
+from runtime.errors import RuntimeFault
 from runtime.jobs.spec import load_jobs, parse_jobs, spec_fields
 
 # Flag -> dotted field of the job (runtime/jobs/spec.py has the types and ranges).
@@ -26,6 +28,12 @@ FLAGS = {
     "max_s": "limits.max_s",
     "idempotency_key": "idempotency_key",
 }
+
+
+class JobBroken(RuntimeFault):
+    """A job failed because its desktop could not be reached, ended the session, or its worker died too often."""
+
+    next_step: ClassVar[str] = "mend what the message names, then submit the job again"
 
 
 @click.command()
@@ -66,7 +74,11 @@ def submit(
         return
     config = settings_of(config_path, settings)
     given = {FLAGS[name]: value for name, value in flags.items() if value is not None}
+    from runtime.agent.protocol import check_kind
+
     specs = load_jobs(job_file, given) if job_file else parse_jobs({}, where="flags", overrides=given)
+    for spec in specs:
+        check_kind(spec.agent)
 
     async def send() -> list[Submitted]:
         async with await Client.connect(config.daemon.control_path) as client:
@@ -75,6 +87,9 @@ def submit(
     submitted = asyncio.run(send())
     if follow:
         ended = [asyncio.run(follow_jobs(config.daemon.control_path, one.job, as_json)) for one in submitted]
+        for last in ended:
+            if last is not None and last.kind in ("broken", "worker_died"):
+                raise JobBroken(f"job {last.job}: {json.loads(last.detail)['error']}", next_step="")
         sys.exit(0 if all(last is not None and last.kind == "done" for last in ended) else 1)
     if as_json:
         print_json([{"job": one.job, "new": one.new} for one in submitted])

@@ -7,7 +7,6 @@ from runtime.agent.errors import AssetMissing
 from runtime.backends.protocol import Limits, Model, load_model
 from runtime.jobs.spec import JobSpec
 from runtime.store.bundle import Bundle
-from runtime.store.errors import ModelNotFound
 from runtime.store.models import ModelStore
 
 
@@ -37,13 +36,11 @@ class BundleAssets:
 def assets_for(spec: JobSpec, store: ModelStore, limits: Limits) -> tuple[Assets, bytes]:
     """Returns the assets of a job's agent and their bundle's hash (b"" without one).
 
-    A job that names no model gets the active bundle that is called like its agent; an agent that needs none, none.
+    A job that names no model gets the active bundle of its agent's kind; without one the agent must do without.
     Raises ModelNotFound for a model that is named and not installed, UntrustedBundle, BundleError.
     """
-    try:
-        bundle = store.get(spec.model or spec.agent)
-    except ModelNotFound:
-        if spec.model:
-            raise
+    name = spec.model or next((one.name for one in store.list_models() if one.is_active and one.kind == spec.agent), "")
+    if not name:
         return NoAssets(), b""
+    bundle = store.get(name)
     return BundleAssets(bundle, limits), bytes.fromhex(bundle.sha256)

@@ -31,6 +31,7 @@ from runtime.daemon.control import (
 from runtime.errors import RuntimeFault
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.spec import JobSpec
+from runtime.store.models import ModelStore
 
 if TYPE_CHECKING:
     from runtime.daemon.serve import Daemon
@@ -111,7 +112,10 @@ class ControlServer:
     async def _answer(self, request: Submit | ListJobs | CancelJob | GetStatus) -> Answer:
         daemon = self._daemon
         if isinstance(request, Submit):
-            job, new = await daemon.jobs.submit(JobSpec.decode(request.spec))
+            spec = JobSpec.decode(request.spec)
+            if spec.model:
+                ModelStore(daemon.config.daemon.models_folder).get(spec.model)  # raises what the submitter must know
+            job, new = await daemon.jobs.submit(spec)
             if new:
                 daemon.events.publish("submitted", job)
                 daemon.dispatcher.wake()

@@ -27,11 +27,12 @@ from runtime.demo.play import RESUME_TRIES, Play, Watch, yields_of
 from runtime.demo.report import Recording, summary
 from runtime.demo.sheet import draw_sheet
 from runtime.demo.stage import Stage
-from runtime.evaluation.chromium import Chromium
-from runtime.evaluation.miniwob import MiniwobDriver, human_medians_s, task_lists
+from runtime.evaluation.chromium import Chromium, find_chromium
+from runtime.evaluation.miniwob import MiniwobDriver, human_medians_s, page_path, task_lists
 from runtime.evaluation.recorder import compare_presses
 
 WIDTH, HEIGHT = 640, 480
+BUNDLES = Path(__file__).parents[2] / "models" / "bundles"
 TRACE = Path(__file__).parent / "drive.jsonl"
 POLICY = Path(__file__).parent / "policy.toml"
 
@@ -53,6 +54,9 @@ class Playbill:
 async def show(bill: Playbill) -> dict[str, Any]:
     """Plays the demo and returns its report, which is also at report.json beside sheet.png in the folder."""
     began_s = time.monotonic()
+    find_chromium()
+    for task in (*bill.tasks, bill.resume_task):
+        page_path(task)
     config = _config(bill.folder)
     watch = Watch()
     async with Stage(bill.folder, config, WIDTH, HEIGHT) as stage:
@@ -86,6 +90,7 @@ async def _set_stage(stage: Stage, view: LiveView) -> Iterator[Callable[[], None
     folder = stage.folder
     view.act("a desktop, its connector and a witness of every input event")
     stage.pair()
+    stage.install_models(BUNDLES)
     await stage.start_desktop()
     view.act("the car is driven; the daemon waits: nothing runs while the gate is closed")
     await stage.start_daemon()

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,9 @@ from runtime.daemon.client import Client, DaemonAbsent
 from runtime.errors import RuntimeFault
 from runtime.evaluation.recorder import Recorded, Recorder
 from runtime.evaluation.xserver import XServer
+from runtime.store.bundle import sign
+from runtime.store.keys import development_key
+from runtime.store.models import ModelStore
 from runtime.transport.identity import Identity
 
 COMMAND = (sys.executable, "-m", "runtime.cli.main")
@@ -158,6 +162,17 @@ class Stage:
         )
         car.trust(desktop.certificate_pem)
         desktop.trust(car.certificate_pem)
+
+    def install_models(self, bundles: Path) -> None:
+        """Signs every bundle in `bundles` with a key of this stage's own and installs it, as `idlehands model` does."""
+        store = ModelStore(self.config.daemon.models_folder)
+        key = development_key(self.folder / "keys", store.trusted_folder)
+        for path in sorted(bundles.glob("*.ihb")):
+            copy = self.folder / path.name
+            shutil.copyfile(path, copy)
+            sign(copy, key)
+            store.install(copy)
+            copy.unlink()
 
     async def start_desktop(self) -> None:
         desktop = self._actor("desktop")

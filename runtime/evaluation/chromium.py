@@ -43,6 +43,14 @@ class ChromiumFailed(RuntimeFault):
     )
 
 
+def find_chromium() -> str:
+    """Returns the path of Chromium's program. Raises ChromiumFailed."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        raise ChromiumFailed("Chromium was not found on PATH")
+    return program
+
+
 class Chromium:
     """One browser with one page. `command()` speaks DevTools; `on_event` gets every event of the page."""
 
@@ -59,9 +67,7 @@ class Chromium:
 
     @classmethod
     async def start(cls, display: str, width: int, height: int) -> Chromium:
-        program = shutil.which("chromium") or shutil.which("chromium-browser")
-        if program is None:
-            raise ChromiumFailed("Chromium was not found on PATH")
+        program = find_chromium()
         child_in, to_child = os.pipe()
         from_child, child_out = os.pipe()
         profile = tempfile.mkdtemp(prefix="idlehands-chromium-")

@@ -91,6 +91,14 @@ def pages_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "html" / "miniwob"
 
 
+def page_path(task: str) -> Path:
+    """Returns the page of `task`; PageMissing if the package has none of that name."""
+    path = pages_folder() / f"{task}.html"
+    if not path.is_file():
+        raise PageMissing(f"MiniWoB++ has no page {task!r}", next_step="runtime/evaluation/tasks.toml has the names")
+    return path
+
+
 def task_lists() -> dict[str, list[str]]:
     """Returns {"train": [...], "unseen": [...], "graded": [...]}: which pages may be used for what."""
     lists: dict[str, list[str]] = tomllib.loads((Path(__file__).parent / "tasks.toml").read_text())
@@ -133,11 +141,7 @@ class MiniwobDriver:
 
     async def open(self, task: str) -> None:
         """Loads the page of `task`; PageMissing if the package has none of that name."""
-        path = pages_folder() / f"{task}.html"
-        if not path.is_file():
-            raise PageMissing(
-                f"MiniWoB++ has no page {task!r}", next_step="see runtime/evaluation/tasks.toml for the names"
-            )
+        path = page_path(task)
         if not self._task:
             await self._browser.command("Runtime.addBinding", name=_BINDING)
         self._loaded.clear()
