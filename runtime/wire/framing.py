@@ -9,16 +9,19 @@ message of `cap` bytes is ever gathered, and its memory is taken as bytes arrive
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from runtime.wire.errors import ProtocolError
-from runtime.wire.messages import MESSAGE_CAP
+from runtime.wire.messages import MESSAGE_CAP, FramePart
 from runtime.wire.tables import CloseReason
 
 PREFIX = 4  # bytes of a length
+SMALL_BYTES = 1024
+_LENGTH = struct.Struct("<I")
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -36,12 +39,20 @@ class Splitter:
     def pending_bytes(self) -> int:
         return len(self._held)
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
-        """Yields the payload of every message that `data` completes, as read-only views.
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterable[bytes | memoryview]:
+        """Gives the payload of every message that `data` completes, as read-only views (small ones as bytes).
 
         Raises ProtocolError (garbage, too_long) at a length of 0 or above the cap, after what came before it was
-        yielded. Take all that is yielded before feeding again.
+        given. Take all that is given before feeding again.
         """
+        # Most chunks are one small message; without views and a generator it is taken in a third of the time.
+        if PREFIX < len(data) < SMALL_BYTES and not self._held and type(data) is bytes:
+            length = _LENGTH.unpack_from(data)[0]
+            if PREFIX + length == len(data) and length <= self.cap:
+                return (data[PREFIX:],)
+        return self._cut(data)
+
+    def _cut(self, data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
         view = memoryview(data).toreadonly()
         at = 0
         while at < len(view):
@@ -84,9 +95,13 @@ class Splitter:
         return length
 
 
-def frame(message: msgspec.Struct) -> bytearray:
+def frame(message: msgspec.Struct) -> bytes | bytearray:
     """Returns `message` encoded behind its length, in one buffer. Raises ValueError above the cap of 1 MiB."""
-    out = bytearray(PREFIX)
+    if type(message) is not FramePart or len(message.data) < SMALL_BYTES:
+        payload = _ENCODER.encode(message)
+        if len(payload) <= MESSAGE_CAP:
+            return _LENGTH.pack(len(payload)) + payload
+    out = bytearray(PREFIX)  # in place: the pixels of a frame part are copied once
     _ENCODER.encode_into(message, out, PREFIX)
     length = len(out) - PREFIX
     if length > MESSAGE_CAP:
@@ -95,7 +110,7 @@ def frame(message: msgspec.Struct) -> bytearray:
     return out
 
 
-def decode(payload: memoryview, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
+def decode(payload: bytes | memoryview, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
     """Returns the message in `payload`. Raises ProtocolError (garbage) with msgspec's account of what is wrong."""
     try:
         return decoder.decode(payload)

@@ -102,7 +102,7 @@ class HelloAnswer(Struct, array_like=True, frozen=True, tag=33):
 
 
 class FramePart(Struct, array_like=True, frozen=True, tag=34):
-    """Some changed tiles of one frame; `last` completes it. See tiles.py for what `tiles` and `data` hold.
+    """Some changed tiles of one frame; `last` completes it. What `tiles` and `data` hold: records.py, layout.py.
 
     `captured_ns` is the desktop's CLOCK_BOOTTIME, `capture_us` what reading and hashing took.
     """

@@ -48,7 +48,7 @@ class NotOpen(ValueError):
 class Transmit:
     """Write `data` to the link, before anything that is sent later."""
 
-    data: bytearray
+    data: bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,14 +87,14 @@ class CarSession(Session[CarMessage]):
 
     # Sending.
 
-    def send_hello(self, hello: Hello, now_ns: int) -> bytearray:
+    def send_hello(self, hello: Hello, now_ns: int) -> bytes | bytearray:
         """The first bytes of a session."""
         self._require(State.idle)
         self.state, self._hello = State.greeting, hello
         self._began_ns = self._heard_ns = now_ns
         return frame(hello)
 
-    def send_credit(self, frames: int = 1) -> bytearray:
+    def send_credit(self, frames: int = 1) -> bytes | bytearray:
         """Lets the desktop send `frames` more frames. Raises ValueError above MAX_CREDIT at once."""
         self._require(State.open)
         if not 0 < frames <= MAX_CREDIT - self.credits:
@@ -104,7 +104,7 @@ class CarSession(Session[CarMessage]):
 
     def send_act(
         self, frame_id: int, action: Action, precondition: Precondition | None = None
-    ) -> tuple[int, bytearray]:
+    ) -> tuple[int, bytes | bytearray]:
         """Returns the seq that the action was given, and its bytes. Its ActResult carries the same seq."""
         self._require(State.open)
         assert self._hello is not None
@@ -114,12 +114,12 @@ class CarSession(Session[CarMessage]):
         self._unanswered.add(seq)
         return seq, frame(Act(self._hello.job, self._hello.owner_epoch, seq, frame_id, action, precondition))
 
-    def send_interest(self, x: int, y: int, w: int, h: int) -> bytearray:
+    def send_interest(self, x: int, y: int, w: int, h: int) -> bytes | bytearray:
         """Asks for this region first in frames that need several parts."""
         self._require(State.open)
         return frame(Interest(x, y, w, h))
 
-    def send_bye(self, reason: CloseReason, now_ns: int, detail: str = "") -> bytearray:
+    def send_bye(self, reason: CloseReason, now_ns: int, detail: str = "") -> bytes | bytearray:
         """Begins the end; `Closed` follows when the desktop has released everything, or after a second."""
         self._require(State.greeting, State.open)
         self.state, self._began_ns = State.closing, now_ns

@@ -132,7 +132,7 @@ class DesktopSession(Session[DesktopMessage]):
         self._emit(Transmit(frame(made)))
         return self._taken()
 
-    def send_part(self, part: FramePart) -> bytearray:
+    def send_part(self, part: FramePart) -> bytes | bytearray:
         """One part of a frame; the first needs a credit, and a frame that was begun must be ended before another."""
         self._require(State.open)
         if self.credits < 1:
@@ -153,7 +153,7 @@ class DesktopSession(Session[DesktopMessage]):
         *,
         received_ns: int = 0,
         applied_ns: int = 0,
-    ) -> bytearray:
+    ) -> bytes | bytearray:
         """What became of an action that was given out; once for each. Raises ValueError for any other seq."""
         self._require(State.open, State.closing)
         if seq not in self._unanswered:
@@ -161,7 +161,7 @@ class DesktopSession(Session[DesktopMessage]):
         self._unanswered.discard(seq)
         return frame(ActResult(seq, outcome, reason, received_ns, applied_ns))
 
-    def send_takeover(self, active: bool) -> bytearray:
+    def send_takeover(self, active: bool) -> bytes | bytearray:
         """A person took the desktop or gave it back; until then the fence refuses every action."""
         self._require(State.open)
         self.taken_over = active
@@ -171,7 +171,7 @@ class DesktopSession(Session[DesktopMessage]):
         """A newer owner is known from now on: the fence refuses this session's actions. Say bye next."""
         self._highest_epoch = max(self._highest_epoch, owner_epoch)
 
-    def send_bye(self, reason: int, detail: str = "") -> bytearray:
+    def send_bye(self, reason: int, detail: str = "") -> bytes | bytearray:
         """Ends the session from this side, or confirms the car's bye: call it when every key and button is up."""
         self._require(State.idle, State.greeting, State.open, State.closing)
         if self.state is not State.closing:

@@ -1,4 +1,7 @@
-"""Writes vectors/*.json anew: `python -m tests.wire.write_vectors`. A changed line there is a changed protocol."""
+"""Writes vectors/*.json and the made parts of PROTOCOL.md: `python -m tests.wire.write_vectors`.
+
+A changed line in a vector is a changed protocol.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,22 @@ from typing import Any
 
 import msgpack
 
+from runtime.wire import document
 from runtime.wire.framing import frame
 from tests.wire.samples import MESSAGES
 from tests.wire.transcript import record
 
 VECTORS = Path(__file__).parent / "vectors"
+PROTOCOL = Path(document.__file__).parent / "PROTOCOL.md"
+EXAMPLES = (
+    "hello",
+    "hello answer",
+    "credit",
+    "frame part, raw",
+    "act with a precondition",
+    "act result, refused",
+    "bye",
+)
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +49,29 @@ def write(name: str, rows: list[dict[str, Any]]) -> None:
     (VECTORS / name).write_text(f"[\n{text}\n]\n")
 
 
+def examples() -> str:
+    """Returns some messages as bytes, and what an independent decoder reads in them."""
+    blocks = []
+    for row in messages():
+        if row["name"] in EXAMPLES:
+            payload = json.dumps(row["payload"], ensure_ascii=False)
+            blocks.append(f"{row['name']}\n  {row['bytes'][:8]} {row['bytes'][8:]}\n  {payload}")
+    return "```\n" + "\n\n".join(blocks) + "\n```"
+
+
+def protocol() -> str:
+    """Returns PROTOCOL.md with every made section as the code has it now."""
+    text = PROTOCOL.read_text()
+    for name, made in {**document.sections(), "examples": examples()}.items():
+        begin, end = f"<!-- made: {name} -->\n", "<!-- end -->"
+        assert text.count(begin) == 1, f"PROTOCOL.md has {text.count(begin)} sections {name!r}"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{made}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
 if __name__ == "__main__":
     VECTORS.mkdir(exist_ok=True)
     write("messages.json", messages())
     write("session.json", record())
+    PROTOCOL.write_text(protocol())
