@@ -17,10 +17,14 @@ from runtime.wire.actions import Drag, Key, Type
 
 _MOST_TABS = 6
 _MOST_STEPS = 150
+_FEW_STEPS = 4
 
 
 def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
-    """Steps a slider until the number beside it is the one that was asked for. phase: 0 Tab, 1 try, 2 step."""
+    """Steps a slider until the number beside it is the one that was asked for.
+
+    phase: 0 focus the next widget, 1 try an arrow, 2 see what it did, 3 step. noted: the last number and key.
+    """
     wanted = first_number(goal.names[0]) if goal.names else None
     shown = numbers(screen)
     if wanted is None or not shown or memory.waited > _MOST_STEPS:
@@ -29,30 +33,34 @@ def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
     if now == wanted:
         return None
     memory.waited += 1
-    if memory.phase == 1 and memory.noted == str(now):
-        memory.phase = 0  # the arrow moved nothing: the focus is elsewhere
-        memory.passed += 1
+    before, _, key = memory.noted.partition(" ")
+    if memory.phase == 2:
+        memory.phase = 0 if before == str(now) else 3  # the arrow moved nothing: the focus is elsewhere
     if memory.phase == 0:
-        if memory.passed > _MOST_TABS:
-            return None
-        memory.phase, memory.noted = 1, str(now)
-        memory.tried = []
-        return Act(Key("tab"))
-    if memory.phase == 1 and not memory.tried:
-        memory.try_once("arrow")
-        return Act(Key("right" if wanted > now else "left"))
-    memory.phase, memory.noted = 2, str(now)
-    return Act(Key("right" if wanted > now else "left"))
+        memory.passed += 1
+        memory.phase = 1
+        return Act(Key("tab")) if memory.passed <= _MOST_TABS else None
+    if memory.phase == 3 and key.startswith("page"):
+        memory.scrolled = max(1, abs(round(now - float(before))))
+    far = abs(wanted - now) > (memory.scrolled / 2 if memory.scrolled else _FEW_STEPS)
+    arrow, page = ("right", "pageup") if wanted > now else ("left", "pagedown")
+    key = page if memory.phase == 3 and far else arrow
+    memory.phase = 2 if memory.phase == 1 else 3
+    memory.noted = f"{now} {key}"
+    return Act(Key(key))
 
 
 def spin(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
     """Writes the number into a spinner's field."""
-    shown = numbers(screen)
-    if not goal.names or not shown or memory.phase > 2:
+    if not goal.names or memory.phase > 2:
         return None
-    memory.phase += 1
-    if memory.phase == 1:
+    if memory.phase == 0:
+        shown = numbers(screen)
+        if not shown:
+            return None
+        memory.phase = 1
         return click(shown[0][1].box, 0.8)
+    memory.phase += 1
     return Act(Key("ctrl+a")) if memory.phase == 2 else Act(Type(goal.names[0]))
 
 

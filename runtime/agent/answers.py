@@ -70,8 +70,10 @@ def _words(text: str) -> list[str]:
 def total(screen: Screen) -> str:
     """Returns the result of the first "a + b" (or -, ×, ÷) on the screen."""
     for line in screen.lines:
-        row = [other for other in screen.lines if same_line(other.box, line.box)]
-        text = "".join(screen.text(other) for other in sorted(row, key=lambda other: other.box.x))
+        row = sorted(
+            (other for other in screen.layout.texts if same_line(other.box, line.box)), key=lambda one: one.box.x
+        )
+        text = "".join("-" if 2 * other.box.h < other.box.w < 24 else screen.text(other) for other in row)
         found = _SUM.search(text.replace(" ", ""))
         if found:
             return _compute(int(found.group(1)), found.group(2), int(found.group(3)))

@@ -67,13 +67,15 @@ def _click(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | Non
 
 
 def _click_in_order(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
-    """Clicks the numbers on the screen in their order, each once."""
-    ordered = sorted(numbers(screen), key=lambda one: -one[0] if goal.source == "descending" else one[0])
-    for value, line in ordered:
-        if not memory.has_tried(str(value)):
-            memory.try_once(str(value))
-            return click(line.box, 0.9)
-    return None
+    """Clicks the numbers on the screen in their order, where they stood at the first look: some pages cover them."""
+    if memory.phase == 0:
+        ordered = sorted(numbers(screen), key=lambda one: -one[0] if goal.source == "descending" else one[0])
+        memory.used = [line.box.centre for _, line in ordered]
+        memory.phase = 1
+    if not memory.used:
+        return None
+    (x, y), *memory.used = memory.used
+    return Act(Click(x, y), None, 0.9)
 
 
 def _holds(screen: Screen, until: tuple[str, str, float]) -> bool:
@@ -177,7 +179,7 @@ def _complete(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
             memory.phase = 3
             return click(line.box, 0.8)
     memory.waited += 1
-    return Act(Wait(_PAUSE_MS)) if memory.waited < _PATIENCE else None
+    return Act(Wait(_PAUSE_MS)) if memory.waited < 2 * _PATIENCE else None
 
 
 def _focus(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | None:

@@ -26,6 +26,7 @@ def pick_field(screen: Screen, goal: Goal, memory: Memory) -> Widget | None:
         place = goal.ordinal - 1 if goal.ordinal > 0 else len(fields) - 1
         return fields[place] if 0 <= place < len(fields) else None
     fields = [field for field in fields if not any(_near(field.box, x, y) for x, y in used)]
+    fields = [field for field in fields if not field.texts] or fields if not goal.label else fields
     if not fields:
         return None
     label = named(screen, goal.label, goal) if goal.label and len(fields) > 1 and not goal.every else None
