@@ -3,6 +3,7 @@ from typing import Any
 
 EWISE_BLOCK: int
 EWISE_REGS: int
+EWISE_SPREADS: int
 PARAMS: int
 REGIONS: int
 KINDS: tuple[str, ...]

@@ -15,6 +15,7 @@ cdef extern from "graph/graph.h":
     enum: IH_GRAPH_REGIONS
     enum: IH_EWISE_BLOCK
     enum: IH_EWISE_REGS
+    enum: IH_EWISE_SPREADS
     enum: IH_OP_KINDS
     enum: IH_OP_EWISE
     ctypedef void ih_graph_kernel(const int64_t *p, uint8_t *const *region, int64_t first, int64_t last) noexcept nogil
@@ -87,6 +88,7 @@ cdef extern from *:
 
 EWISE_BLOCK = IH_EWISE_BLOCK
 EWISE_REGS = IH_EWISE_REGS
+EWISE_SPREADS = IH_EWISE_SPREADS
 PARAMS = IH_GRAPH_PARAMS
 REGIONS = IH_GRAPH_REGIONS
 KINDS = tuple(ih_kind_names[i].decode("ascii") for i in range(IH_OP_KINDS))
@@ -143,14 +145,14 @@ def evaluate(bytes code, list leaves, float scale, int zero, int result, bint qu
     table = bytearray()
     for index, leaf in enumerate(leaves):
         is_u8 = leaf.dtype == "uint8"
-        record = bytearray(80)
+        record = bytearray(88)
         (<int64_t *><char *>record)[0] = ((<int64_t>3 + index) << 56)
         (<int64_t *><char *>record)[5] = 0 if is_u8 else 1
         (<int64_t *><char *>record)[6] = 1
-        (<int64_t *><char *>record)[7] = is_u8
-        (<int64_t *><char *>record)[8] = zero
-        (<float *><char *>record)[18] = scale
-        (<int32_t *><char *>record)[19] = index
+        (<int64_t *><char *>record)[7] = 1
+        (<int64_t *><char *>record)[8] = is_u8
+        (<int64_t *><char *>record)[9] = zero
+        (<float *><char *>record)[20] = scale
         table += record
     if len(leaves) > IH_GRAPH_REGIONS - 3:
         raise ValueError("too many leaves")
@@ -163,7 +165,7 @@ def evaluate(bytes code, list leaves, float scale, int zero, int result, bint qu
         region[3 + index] = <uint8_t *><const char *>(<bytes>keep[index])
     values = {"program": <int64_t>1 << 56, "instructions": len(code) // 8, "leaves": len(leaves), "leaf_table": <int64_t>2 << 56,
               "d0": 1, "d1": 1, "d2": 1, "d3": 1, "row": 256, "out": 0, "result": result, "out_kind": int(quantised),
-              "out_zero": out_zero, "chunk": 256, "chunks": 1}
+              "out_zero": out_zero, "chunk": 256, "chunks": 1, "segment": 0, "segment_step": 0}
     for name, value in values.items():
         p[names.index(name)] = value
     memcpy(&p[names.index("out_scale")], &out_scale, 4)

@@ -2,6 +2,28 @@
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")
 #include "graph/strict_float.h"
+#include "graph/graph.h"
+#include <immintrin.h>
+
+/* Quantises by the reciprocal, 16 elements at once: differs from the division by at most 2 ulp, which matters only next to a
+ * half; there, about once in 300 vectors, the division decides. */
+static inline void quantise_row(uint8_t *out, const float *x, int64_t n, float scale, float zero) {
+    const __m512 inverse = _mm512_set1_ps(1.0f / scale), divisor = _mm512_set1_ps(scale);
+    const __m512 low = _mm512_set1_ps(-zero), high = _mm512_set1_ps(255.0f - zero), near_half = _mm512_set1_ps(0.4995f);
+    const __m512i offset = _mm512_set1_epi32((int)zero);
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
+        const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+        /* max first with the bound second, so that a NaN becomes the lower bound */
+        __m512 y = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(v, inverse), low), high);
+        const __m512 away = _mm512_abs_ps(_mm512_sub_ps(y, _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT)));
+        if (__builtin_expect(_mm512_cmp_ps_mask(away, near_half, _CMP_GT_OQ) != 0, 0))
+            y = _mm512_min_ps(_mm512_max_ps(_mm512_div_ps(v, divisor), low), high);
+        const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(y), offset);
+        _mm512_mask_cvtepi32_storeu_epi8(out + i, mask, q);
+    }
+}
+#define BODY_QUANTISE(out, x, n, scale, zero) quantise_row(out, x, n, scale, zero)
 #define BODY(name) ih_##name##_avx512
 #include "graph/bodies.h"
 #endif

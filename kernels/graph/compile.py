@@ -29,6 +29,7 @@ from kernels.graph.expressions import (
     Join,
     Leaf,
     Literal,
+    Moved,
     QuantisedConstant,
     call,
     elementwise,
@@ -167,7 +168,7 @@ class Compiler:
             return Literal(value.astype(np.float32))
         if isinstance(value, QuantisedConstant):
             return Literal(value.floats)
-        if isinstance(value, (Leaf, Literal, Call, Acc, Join)):
+        if isinstance(value, (Leaf, Literal, Call, Acc, Join, Moved)):
             return value
         raise UnsupportedModelError(f"node {node.label!r} ({node.op}) computes with integers")
 
@@ -179,6 +180,8 @@ class Compiler:
             return expr.stored
         if isinstance(expr, Literal):
             return self.emitter.constant(expr.value)
+        if isinstance(expr, Moved):
+            return self._moved(self.floats(expr.arg), expr.change)
         order = self._order(expr)
         out = self.emitter.new(expr.dims, "f32", order)
         self.store(expr, out)
@@ -193,6 +196,8 @@ class Compiler:
         for leaf in leaves(expr):
             if isinstance(leaf, Leaf) and leaf.dims == expr.dims:
                 return memory_order(leaf.view)
+            if isinstance(leaf, Moved) and leaf.dims == expr.dims:
+                return memory_order(self._moved(self.floats(leaf), lambda view: view))
             if isinstance(leaf, (Acc, Join)) and leaf.dims == expr.dims:
                 return self._order(leaf if isinstance(leaf, Acc) else leaf.args[0])
             if isinstance(leaf, Call) and leaf.stored is not None and leaf.dims == expr.dims:
@@ -251,6 +256,10 @@ class Compiler:
         if isinstance(expr, Join):
             self._store_join(expr, out)
             return
+        if isinstance(expr, Moved):
+            inside = self.quantised(expr.arg, out.quant, "") if out.quant is not None else self.floats(expr.arg)
+            self.emitter.copy(self._moved(inside, expr.change), out)
+            return
         below = leaves(expr)
         for leaf in below:
             if isinstance(leaf, Leaf):
@@ -258,7 +267,7 @@ class Compiler:
         accs = [leaf for leaf in below if isinstance(leaf, Acc)]
         if len(below) == 1 and accs and accs[0].stored is None and self._store_product(expr, accs[0], out):
             return
-        swap: dict[int, Expr] = {id(leaf): Leaf(self.floats(leaf)) for leaf in below if isinstance(leaf, (Acc, Join))}
+        swap: dict[int, Expr] = {id(leaf): Leaf(self.floats(leaf)) for leaf in below if isinstance(leaf, (Acc, Join, Moved))}
         if swap:
             expr = rebuild(expr, swap, expr.dims)
         source = single_operand(expr)
@@ -382,12 +391,15 @@ class Compiler:
             }
             moved = swap[id(below[0])]
             return rebuild(expr, swap, moved.dims)
-        if isinstance(expr, Join):
-            order = self._order(expr)
-            out = self.emitter.new(expr.dims, "f32", order)
-            self.store(expr, out)
-            return Leaf(self._moved(out, change))
-        return Leaf(self._moved(self.floats(expr), change))
+        seen = self._moved_dims(expr.dims, change)
+        if seen is None or isinstance(expr, Join):
+            return Leaf(self._moved(self.floats(expr), change))
+        return Moved(expr, change, seen)
+
+    def _moved_dims(self, dims: Dims, change: Callable[[View], View | None]) -> Dims | None:
+        """Returns the shape that `change` makes of a packed tensor, or None if it refuses it."""
+        found = change(View(Buffer(CALLER, 0), dims, row_major(dims), "f32"))
+        return None if found is None else found.dims
 
     def _moved(self, view: View, change: Callable[[View], View | None]) -> View:
         self.realise(view)
@@ -727,15 +739,27 @@ def _conv_transpose(c: Compiler, node: Node, args: list[object]) -> None:
 
     def emit(out: View, float_bias: F32 | None, table: bytes | None) -> None:
         ready = image(c.emitter, source, NO_HALO)
+        if out.strides[3] == n:  # a row of taps writes neighbouring pixels: its columns are just more channels
+            columns = (kw,)
+        else:
+            columns = (1,) * kw
         for j in range(kh):
-            for i in range(kw):
+            rows = slice_axis(out, 2, j, view.dims[2], kh)
+            assert rows is not None
+            for i, wide in enumerate(columns):
+                taps = w.values[:, :, j, i : i + wide].transpose(2, 1, 0).reshape(wide * n, c_in, 1, 1)
                 tap = QuantisedConstant(
-                    w.values[:, :, j, i].T.reshape(n, c_in, 1, 1), w.scale, w.zero, 0, f"{w.key}/{j},{i}"
+                    taps,
+                    np.tile(w.scale, wide) if w.scale.size > 1 else w.scale,
+                    np.tile(w.zero, wide) if w.zero.size > 1 else w.zero,
+                    0,
+                    f"{w.key}/{j},{i},{wide}",
                 )
-                rows = slice_axis(out, 2, j, view.dims[2], kh)
-                part = slice_axis(rows, 3, i, view.dims[3], kw) if rows is not None else None
+                part = slice_axis(rows, 3, i, view.dims[3], kw)
                 assert part is not None
-                conv(c.emitter, ready, tap, int_bias, Window((1, 1)), part, float_bias, table, c.flipped)
+                part = replace(part, dims=(part.dims[0], wide * n, *part.dims[2:]))
+                more = np.tile(float_bias, wide) if float_bias is not None else None
+                conv(c.emitter, ready, tap, np.tile(int_bias, wide), Window((1, 1)), part, more, table, c.flipped)
 
     c.values[node.outputs[0]] = Acc(dims, emit, is_image=True, channel_axis=1)
 

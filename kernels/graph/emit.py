@@ -20,8 +20,8 @@ SLACK = 128  # vectors may read this far past the end of a buffer
 CHUNK = 4096  # elements of an element-wise unit
 CONV_UNIT_NS = 8000
 POLL_SHARE_NS = 20_000
-FLAT, SCALAR, PERIODIC = range(3)  # enum ih_leaf_mode
-LEAF_BYTES = struct.Struct("<9qfi")
+FLAT, SCALAR, PERIODIC, REPEAT = range(4)  # enum ih_leaf_mode
+LEAF = struct.Struct("<10qfi")  # ih_ewise_leaf
 MAX_BUFFER = 1 << 32
 
 
@@ -180,15 +180,18 @@ class Emitter:
         if ups:
             up = ups.pop()
             views, target = [split_up(view, up) for view in views], split_up(out, up)
-        extents, modes, strides = collapse(target, views)
+        extents, modes, strides, (segment, segment_step) = collapse(target, views)
+        spreads = iter(range(sum(mode == PERIODIC for mode, _, _ in modes)))
+        if sum(mode == PERIODIC for mode, _, _ in modes) > _graph.EWISE_SPREADS:
+            raise UnsupportedModelError(f"an element-wise expression with more than {_graph.EWISE_SPREADS} repeated operands")
         *outer, row = extents
         chunk = min(row, CHUNK)
         chunks = -(-row // chunk)
         rows = count(tuple(outer))
         table = b"".join(
-            LEAF_BYTES.pack(i, *steps, mode, period, view.dtype == "u8", view.quant.zero if view.quant else 0,
-                            view.quant.scale if view.quant else 1.0, i)
-            for i, (view, steps, (mode, period)) in enumerate(zip(views, strides[1:], modes))
+            LEAF.pack(i, *steps, mode, period, times, view.dtype == "u8", view.quant.zero if view.quant else 0,
+                            view.quant.scale if view.quant else 1.0, next(spreads) if mode == PERIODIC else 0)
+            for i, (view, steps, (mode, period, times)) in enumerate(zip(views, strides[1:], modes))
         )  # fmt: skip
         leaf_table = Ref(self.constants.put(table, key=f"leaves of op {len(self.ops)}"))
         code = Ref(self.constants.put(program.code()))
@@ -198,7 +201,7 @@ class Emitter:
                       instructions=len(program.instructions), leaves=len(views), leaf_table=leaf_table,
                       d0=outer[0], d1=outer[1], d2=outer[2], d3=outer[3], row=row, out=reference(out), o0=strides[0][0],
                       o1=strides[0][1], o2=strides[0][2], o3=strides[0][3], result=result, out_kind=int(out.dtype == "u8"),
-                      out_scale=float(quant.scale), out_zero=quant.zero, chunk=chunk, chunks=chunks)  # fmt: skip
+                      out_scale=float(quant.scale), out_zero=quant.zero, chunk=chunk, chunks=chunks, segment=segment, segment_step=segment_step)  # fmt: skip
         op.leaf_table = leaf_table.buffer
         op.leaves = [reference(view) for view in views]
 
@@ -273,44 +276,56 @@ class Program:
         return struct.pack(f"<{4 * len(self.instructions)}h", *(v for i in self.instructions for v in i))
 
 
-def collapse(out: View, views: Sequence[View]) -> tuple[list[int], list[tuple[int, int]], list[list[int]]]:
+def collapse(
+    out: View, views: Sequence[View]
+) -> tuple[list[int], list[Mode], list[list[int]], tuple[int, int]]:
     """Merges the axes of `out` and of `views` (broadcast to it) into four outer ones and a row.
 
-    Returns the five extents, each view's (mode, period) along the row, and the outer strides of out and of each view.
+    Returns the five extents, each view's Mode along the row, the outer strides of out and of each view, and
+    (segment, step): the row of a u8 result lies in stretches of `segment` elements `step` apart, 0 if it is contiguous.
     """
     axes = [axis for axis in memory_order(out) if out.dims[axis] != 1]
     if axes and out.strides[axes[-1]] != 1:
         raise UnsupportedModelError("an element-wise result whose innermost axis is not contiguous")
-    row, row_out = 1, 1
-    modes = [(SCALAR, 1)] * len(views)
+    row, segment, step = 1, 0, 0
+    modes = [(SCALAR, 1, 1)] * len(views)
     rest = list(axes)
     while rest:
         axis = rest[-1]
-        d = out.dims[axis]
-        if row > 1 and out.strides[axis] != row:
+        d, stride = out.dims[axis], out.strides[axis]
+        in_line = stride == row and not segment or segment and stride == step * (row // segment)
+        cut = row > 1 and not segment and not in_line and out.dtype == "u8" and stride > row
+        if not in_line and not cut:
             break
         grown = [grow(mode, view.strides[axis], d, row) for mode, view in zip(modes, views)]
         if any(mode is None for mode in grown):
             break
+        if cut:
+            segment, step = row, stride
         modes = [mode for mode in grown if mode is not None]
-        row, row_out = row * d, row_out
+        row *= d
         rest.pop()
     if len(rest) > 4 or (axes and row == 1):
         raise UnsupportedModelError("an element-wise expression over axes in too many memory orders")
     extents = [1] * (4 - len(rest)) + [out.dims[axis] for axis in rest] + [row]
     strides = [[0] * (4 - len(rest)) + [v.strides[axis] for axis in rest] for v in (out, *views)]
-    return extents, modes, strides
+    return extents, modes, strides, (segment, step)
 
 
-def grow(mode: tuple[int, int], stride: int, dim: int, row: int) -> tuple[int, int] | None:
+Mode = tuple[int, int, int]  # how a leaf is read along a row: kind, period, how often each period is repeated (REPEAT)
+
+
+def grow(mode: Mode, stride: int, dim: int, row: int) -> Mode | None:
     """Returns how a leaf is read when an axis is merged into its row of `row` elements, or None when it cannot be."""
-    kind, period = mode
+    kind, period, times = mode
     if row == 1:
-        return (FLAT, 1) if stride == 1 else (SCALAR, 1) if stride == 0 else None
+        return (FLAT, 1, 1) if stride == 1 else (SCALAR, 1, 1) if stride == 0 else None
     if kind == FLAT:
-        return (FLAT, 1) if stride == row else (PERIODIC, row) if stride == 0 else None
+        return mode if stride == row else (PERIODIC, row, 1) if stride == 0 else None
     if kind == PERIODIC:
-        return mode if stride == 0 else None
+        return mode if stride == 0 else (REPEAT, period, row // period) if stride == period else None
+    if kind == REPEAT:
+        return mode if stride * times == row else None
     return mode if stride == 0 else None
 
 

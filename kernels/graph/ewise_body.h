@@ -6,29 +6,48 @@
  */
 typedef float ih_ewise_register[IH_EWISE_BLOCK];
 
-static void BODY(ewise_load_u8)(float *to, const uint8_t *x, int64_t n, float scale, int32_t zero) {
+enum { IH_EWISE_SPREAD = 768 }; /* floats that a repeated leaf is spread out to; a longer period is read where it lies */
+
+static void BODY(ewise_load_u8)(float *restrict to, const uint8_t *restrict x, int64_t n, float scale, int32_t zero) {
     for (int64_t i = 0; i < n; i++)
         to[i] = (float)((int32_t)x[i] - zero) * scale;
 }
 
-static void BODY(ewise_load)(float *to, const ih_ewise_leaf *leaf, const uint8_t *base, int64_t at, int64_t first, int64_t n) {
-    const float *f32 = (const float *)base;
-    if (leaf->mode == IH_LEAF_SCALAR) {
-        float value = leaf->is_u8 ? (float)((int32_t)base[at] - (int32_t)leaf->zero) * leaf->scale : f32[at];
-        for (int64_t i = 0; i < n; i++)
-            to[i] = value;
-        return;
+/* A periodic leaf over and over, so that a block may start at any phase. */
+static void BODY(ewise_spread)(float *restrict to, const ih_ewise_leaf *leaf, const uint8_t *base, int64_t at) {
+    const int64_t period = leaf->period;
+    if (leaf->is_u8)
+        BODY(ewise_load_u8)(to, base + at, period, leaf->scale, (int32_t)leaf->zero);
+    else
+        __builtin_memcpy(to, (const float *)base + at, (size_t)period * 4);
+    for (int64_t i = period; i < period + IH_EWISE_BLOCK; i++)
+        to[i] = to[i - period];
+}
+
+/* Returns where elements [first, first + n) of a leaf's row are as floats: in place, or loaded into `to`. */
+static const float *BODY(ewise_load)(float *restrict to, const float *spread, const ih_ewise_leaf *leaf, const uint8_t *base,
+                                     int64_t at, int64_t first, int64_t n) {
+    const float *f32 = (const float *)base + at;
+    if (leaf->mode == IH_LEAF_FLAT) {
+        if (!leaf->is_u8)
+            return f32 + first;
+        BODY(ewise_load_u8)(to, base + at + first, n, leaf->scale, (int32_t)leaf->zero);
+        return to;
     }
+    if (leaf->mode == IH_LEAF_PERIODIC && leaf->period + IH_EWISE_BLOCK <= IH_EWISE_SPREAD)
+        return spread + first % leaf->period;
+    const int64_t whole = leaf->mode == IH_LEAF_REPEAT ? leaf->period * leaf->times : 0;
     for (int64_t done = 0; done < n;) {
-        int64_t from = leaf->mode == IH_LEAF_FLAT ? first + done : (first + done) % leaf->period;
-        int64_t some = leaf->mode == IH_LEAF_FLAT ? n - done : leaf->period - from;
-        some = some < n - done ? some : n - done;
+        const int64_t phase = (first + done) % leaf->period, room = leaf->period - phase;
+        const int64_t some = room < n - done ? room : n - done;
+        const int64_t from = phase + (whole ? (first + done) / whole * leaf->period : 0);
         if (leaf->is_u8)
             BODY(ewise_load_u8)(to + done, base + at + from, some, leaf->scale, (int32_t)leaf->zero);
         else
-            __builtin_memcpy(to + done, f32 + at + from, (size_t)some * 4);
+            __builtin_memcpy(to + done, f32 + from, (size_t)some * 4);
         done += some;
     }
+    return to;
 }
 
 #define EACH(expression)                                                                                              \
@@ -36,10 +55,8 @@ static void BODY(ewise_load)(float *to, const ih_ewise_leaf *leaf, const uint8_t
         to[i] = (expression);                                                                                         \
     break
 
-static void BODY(ewise_instruction)(const ih_ewise_instruction *op, ih_ewise_register *r, int64_t n) {
-    float *restrict to = r[op->to];
-    const float *a = r[op->a], *b = r[op->b];
-    switch (op->op) {
+static void BODY(ewise_instruction)(int op, float *restrict to, const float *a, const float *b, int64_t n) {
+    switch (op) {
     case IH_EW_ADD: EACH(a[i] + b[i]);
     case IH_EW_SUB: EACH(a[i] - b[i]);
     case IH_EW_MUL: EACH(a[i] * b[i]);
@@ -59,13 +76,31 @@ static void BODY(ewise_instruction)(const ih_ewise_instruction *op, ih_ewise_reg
 }
 #undef EACH
 
-static void BODY(ewise_store)(const int64_t *p, uint8_t *out, int64_t at, const float *x, int64_t n) {
-    if (p[IH_ewise_out_kind] == 1) {
-        float scale = ih_bits_f32(p[IH_ewise_out_scale]), zero = (float)p[IH_ewise_out_zero];
-        for (int64_t i = 0; i < n; i++)
-            out[at + i] = ih_quantise(x[i], scale, zero);
-    } else {
-        __builtin_memcpy((float *)out + at, x, (size_t)n * 4);
+#ifndef BODY_QUANTISE
+#define BODY_QUANTISE(out, x, n, scale, zero)                                                                         \
+    for (int64_t i = 0; i < (n); i++)                                                                                 \
+    (out)[i] = ih_quantise((x)[i], scale, zero)
+#endif
+
+/* Stores elements [first, first + n) of a row: contiguous, or in stretches of `segment` that lie `segment_step` apart. */
+static void BODY(ewise_store)(const int64_t *p, uint8_t *out, int64_t at, int64_t first, const float *x, int64_t n) {
+    const int64_t segment = p[IH_ewise_segment];
+    uint8_t q[IH_EWISE_BLOCK] __attribute__((aligned(64)));
+    if (p[IH_ewise_out_kind] != 1) {
+        __builtin_memcpy((float *)out + at + first, x, (size_t)n * 4);
+        return;
+    }
+    const float scale = ih_bits_f32(p[IH_ewise_out_scale]), zero = (float)p[IH_ewise_out_zero];
+    if (!segment) {
+        BODY_QUANTISE(out + at + first, x, n, scale, zero);
+        return;
+    }
+    BODY_QUANTISE(q, x, n, scale, zero);
+    for (int64_t i = 0; i < n;) {
+        const int64_t within = (first + i) % segment, some = segment - within < n - i ? segment - within : n - i;
+        uint8_t *to = out + at + (first + i) / segment * p[IH_ewise_segment_step] + within;
+        __builtin_memcpy(to, q + i, (size_t)some);
+        i += some;
     }
 }
 
@@ -73,22 +108,38 @@ void BODY(ewise)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t
     const ih_ewise_instruction *program = (const ih_ewise_instruction *)ih_at(region, p[IH_ewise_program]);
     const ih_ewise_leaf *leaf = (const ih_ewise_leaf *)ih_at(region, p[IH_ewise_leaf_table]);
     const int64_t d1 = p[IH_ewise_d1], d2 = p[IH_ewise_d2], d3 = p[IH_ewise_d3], row = p[IH_ewise_row];
-    const int64_t chunk = p[IH_ewise_chunk], chunks = p[IH_ewise_chunks];
+    const int64_t chunk = p[IH_ewise_chunk], chunks = p[IH_ewise_chunks], leaves = p[IH_ewise_leaves];
     uint8_t *out = ih_at(region, p[IH_ewise_out]);
     ih_ewise_register r[IH_EWISE_REGS] __attribute__((aligned(64)));
+    float spread[IH_EWISE_SPREADS][IH_EWISE_SPREAD];
+    const float *at_register[IH_EWISE_REGS];
+    for (int i = 0; i < IH_EWISE_REGS; i++)
+        at_register[i] = r[i];
     for (int64_t unit = from; unit < to; unit++) {
         const int64_t y = unit / chunks, x0 = unit % chunks * chunk, x1 = x0 + chunk < row ? x0 + chunk : row;
         const int64_t i3 = y % d3, i2 = y / d3 % d2, i1 = y / d3 / d2 % d1, i0 = y / d3 / d2 / d1;
         const int64_t at = i0 * p[IH_ewise_o0] + i1 * p[IH_ewise_o1] + i2 * p[IH_ewise_o2] + i3 * p[IH_ewise_o3];
+        for (int64_t l = 0; l < leaves; l++) { /* what is the same for the whole unit */
+            const int64_t start = i0 * leaf[l].s0 + i1 * leaf[l].s1 + i2 * leaf[l].s2 + i3 * leaf[l].s3;
+            const uint8_t *base = ih_at(region, leaf[l].ref);
+            if (leaf[l].mode == IH_LEAF_SCALAR) {
+                float value = leaf[l].is_u8 ? (float)((int32_t)base[start] - (int32_t)leaf[l].zero) * leaf[l].scale
+                                            : ((const float *)base)[start];
+                for (int64_t i = 0; i < IH_EWISE_BLOCK; i++)
+                    r[l][i] = value;
+            } else if (leaf[l].mode == IH_LEAF_PERIODIC && leaf[l].period + IH_EWISE_BLOCK <= IH_EWISE_SPREAD) {
+                BODY(ewise_spread)(spread[leaf[l].spread], &leaf[l], base, start);
+            }
+        }
         for (int64_t x = x0; x < x1; x += IH_EWISE_BLOCK) {
             const int64_t n = x1 - x < IH_EWISE_BLOCK ? x1 - x : IH_EWISE_BLOCK;
-            for (int64_t l = 0; l < p[IH_ewise_leaves]; l++)
-                if (x == x0 || leaf[l].mode != IH_LEAF_SCALAR)
-                    BODY(ewise_load)(r[leaf[l].to], &leaf[l], ih_at(region, leaf[l].ref),
-                                     i0 * leaf[l].s0 + i1 * leaf[l].s1 + i2 * leaf[l].s2 + i3 * leaf[l].s3, x, n);
+            for (int64_t l = 0; l < leaves; l++)
+                if (leaf[l].mode != IH_LEAF_SCALAR)
+                    at_register[l] = BODY(ewise_load)(r[l], spread[leaf[l].spread], &leaf[l], ih_at(region, leaf[l].ref),
+                                                      i0 * leaf[l].s0 + i1 * leaf[l].s1 + i2 * leaf[l].s2 + i3 * leaf[l].s3, x, n);
             for (int64_t k = 0; k < p[IH_ewise_instructions]; k++)
-                BODY(ewise_instruction)(&program[k], r, n);
-            BODY(ewise_store)(p, out, at + x, r[p[IH_ewise_result]], n);
+                BODY(ewise_instruction)(program[k].op, r[program[k].to], at_register[program[k].a], at_register[program[k].b], n);
+            BODY(ewise_store)(p, out, at, x, at_register[p[IH_ewise_result]], n);
         }
     }
 }

@@ -5,6 +5,7 @@
     Call     an element-wise op of the machine in ewise_body.h
     Acc      the float value of an int8 convolution or product that has not been emitted yet
     Join     a concatenation that has not been carried out
+    Moved    an expression seen through a transposition, slice, enlargement... that has not been applied
 
 ONNX ops that the machine does not have are written in terms of those that it has, here, with the same float32 steps.
 """
@@ -87,7 +88,16 @@ class Join:
     dims: Dims
 
 
-Expr: TypeAlias = "Leaf | Literal | Call | Acc | Join"
+@dataclass(eq=False)
+class Moved:
+    """An expression seen through a change of view that has not been applied: quantisation may be done before it."""
+
+    arg: Expr
+    change: Callable[[View], View | None]
+    dims: Dims
+
+
+Expr: TypeAlias = "Leaf | Literal | Call | Acc | Join | Moved"
 
 
 @dataclass
@@ -265,7 +275,7 @@ def elementwise(node: Node, args: list[Expr | None]) -> Expr:
 
 
 def leaves(expr: Expr) -> list[Expr]:
-    """Returns the Leaf, Acc and Join nodes below `expr`, each once, in the order they are met."""
+    """Returns the Leaf, Acc, Join and Moved nodes below `expr`, each once, in the order they are met."""
     found: list[Expr] = []
     seen: set[int] = set()
     todo = [expr]

@@ -23,6 +23,7 @@
 #define IH_GRAPH_LANES 16  /* output channels that packed weights interleave */
 #define IH_EWISE_BLOCK 256 /* elements that the element-wise machine holds in a register */
 #define IH_EWISE_REGS 24
+#define IH_EWISE_SPREADS 8 /* leaves that repeat along the row, at most */
 
 /* Every op kind begins with these. unit_ns: the compiler's estimate of one unit, from which polls are paced. */
 #define IH_PARAMS_COMMON(X) X(units) X(unit_ns)
@@ -46,12 +47,12 @@
     X(images) X(lines) X(line_px) X(n)                                                                                \
     X(chunk_px) X(line_chunks) X(n_chunk) X(n_chunks) /* unit = (image, line, chunk of px, chunk of n) */
 
-/* Depthwise convolution: w is (kh * kw, c) s8. unit = (image, line pair) */
+/* Depthwise convolution: w is (kh * kw, c) s8; w_packed, pair and fold: see depthwise_columns in pack.py. unit = (image, line pair) */
 #define IH_PARAMS_DEPTHWISE(X)                                                                                        \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(x) X(x_image) X(x_row) X(x_px) /* bytes between input rows and pixels, not yet times the stride */              \
     X(kh) X(kw) X(stride_y) X(stride_x) X(dilation_y) X(dilation_x)                                                   \
-    X(w) X(w_packed) X(bias) X(scale) X(lut)                                                                          \
+    X(w) X(w_packed) X(pair) X(fold) X(bias) X(scale) X(lut)                                                          \
     X(out) X(out_image) X(out_line) X(out_px) X(out_zero)                                                             \
     X(images) X(lines) X(line_px) X(c)
 
@@ -62,7 +63,7 @@
     X(d0) X(d1) X(d2) X(d3) X(row)                                                                                    \
     X(out) X(o0) X(o1) X(o2) X(o3) /* ref; elements */                                                                \
     X(result) X(out_kind) X(out_scale) X(out_zero)                                                                    \
-    X(chunk) X(chunks)
+    X(chunk) X(chunks) X(segment) X(segment_step) /* segment 0: the row is contiguous in `out` */
 
 /* Strided copy, stride 0 repeats; through a table when there is one. size: bytes an element. unit = a chunk of a row */
 #define IH_PARAMS_COPY(X)                                                                                             \
@@ -169,12 +170,12 @@ typedef struct ih_ewise_instruction {
 } ih_ewise_instruction;
 
 /* How a leaf is read along the row. */
-enum ih_leaf_mode { IH_LEAF_FLAT, IH_LEAF_SCALAR, IH_LEAF_PERIODIC };
+enum ih_leaf_mode { IH_LEAF_FLAT, IH_LEAF_SCALAR, IH_LEAF_PERIODIC, IH_LEAF_REPEAT }; /* each period `times` times */
 typedef struct ih_ewise_leaf {
     int64_t ref, s0, s1, s2, s3; /* elements */
-    int64_t mode, period, is_u8, zero;
+    int64_t mode, period, times, is_u8, zero;
     float scale;
-    int32_t to; /* the register that it is loaded into */
+    int32_t spread; /* which of the buffers for periodic leaves it uses */
 } ih_ewise_leaf;
 
 typedef struct ih_graph_run {
@@ -196,7 +197,7 @@ typedef struct ih_graph_variant {
 
 /* X(symbol): best first; the last one runs everywhere. */
 #if defined(__x86_64__)
-#define IH_GRAPH_VARIANTS(X) X(scalar)
+#define IH_GRAPH_VARIANTS(X) X(avx512_vnni) X(scalar)
 #elif defined(__aarch64__)
 #define IH_GRAPH_VARIANTS(X) X(scalar)
 #else

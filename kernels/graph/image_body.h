@@ -1,7 +1,11 @@
 /* Moving and pooling: strided copies, borders, windows, whole-image means, packing of a moving operand. */
 
 static void BODY(copy_row)(uint8_t *out, int64_t o, const uint8_t *x, int64_t s, int64_t n, int64_t size) {
-    if (s == 1 && o == 1) {
+    if (s == 1 && o == 1 && size == 1 && n >= 16 && n <= 64) { /* pixels: a call would cost more than the copy */
+        for (int64_t i = 0; i + 16 <= n; i += 16)
+            __builtin_memcpy(out + i, x + i, 16);
+        __builtin_memcpy(out + n - 16, x + n - 16, 16);
+    } else if (s == 1 && o == 1) {
         __builtin_memcpy(out, x, (size_t)(n * size));
     } else if (size == 1) {
         for (int64_t i = 0; i < n; i++)
@@ -32,18 +36,34 @@ void BODY(copy)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t 
     const uint8_t *x = ih_at(region, p[IH_copy_x]);
     uint8_t *out = ih_at(region, p[IH_copy_out]);
     const int64_t chunk = p[IH_copy_chunk], chunks = p[IH_copy_chunks], s_row = p[IH_copy_s_row], o_row = p[IH_copy_o_row];
+    int64_t index[5], rest = from / chunks, x_at = 0, out_at = 0, i = from % chunks * chunk;
+    for (int k = 4; k >= 0; k--) {
+        index[k] = rest % d[k];
+        rest /= d[k];
+        x_at += index[k] * s[k];
+        out_at += index[k] * o[k];
+    }
     for (int64_t unit = from; unit < to; unit++) {
-        const int64_t i = unit % chunks * chunk, n = i + chunk < p[IH_copy_row] ? chunk : p[IH_copy_row] - i;
-        int64_t rest = unit / chunks, x_at = i * s_row, out_at = i * o_row;
-        for (int k = 4; k >= 0; k--) {
-            x_at += rest % d[k] * s[k];
-            out_at += rest % d[k] * o[k];
-            rest /= d[k];
-        }
+        const int64_t n = i + chunk < p[IH_copy_row] ? chunk : p[IH_copy_row] - i;
+        uint8_t *out_row = out + (out_at + i * o_row) * out_size;
+        const uint8_t *x_row = x + (x_at + i * s_row) * size;
         if (lut)
-            BODY(copy_table)(out + out_at * out_size, o_row, x + x_at, s_row, n, lut, out_size);
+            BODY(copy_table)(out_row, o_row, x_row, s_row, n, lut, out_size);
         else
-            BODY(copy_row)(out + out_at * size, o_row, x + x_at * size, s_row, n, size);
+            BODY(copy_row)(out_row, o_row, x_row, s_row, n, size);
+        i += chunk;
+        if (i < p[IH_copy_row])
+            continue;
+        i = 0;
+        for (int k = 4; k >= 0; k--) { /* the next row */
+            x_at += s[k];
+            out_at += o[k];
+            if (++index[k] < d[k])
+                break;
+            x_at -= d[k] * s[k];
+            out_at -= d[k] * o[k];
+            index[k] = 0;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 """Puts weights into the order in which the kernels read them.
 
     dense        (blocks of 16 channels, runs, groups of 4 bytes, 16, 4): one vector load holds 4 inputs of 16 channels
-    depthwise    (kh * kw, c) for the reference; see `depthwise_columns` for the vector kernels
+    depthwise    (kh * kw, c) for the reference; `depthwise_columns` for the vector kernels
 
 A run is what lies contiguous in an NHWC image: a kernel row, or a single tap where the kernel is dilated.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 LANES = 16
+COLUMN_LANES = 32
 
 Int8 = npt.NDArray[np.int8]
 
@@ -31,25 +32,33 @@ def pack_depthwise(w: Int8) -> bytes:
     return w.reshape(w.shape[0], -1).T.tobytes()
 
 
-def depthwise_columns(w: Int8, lanes: int) -> bytes:
-    """Packs weights (c, kh, kw) for kernels that read a column of four input rows at once.
+def depthwise_columns(w: Int8, pair: bool, fold: int) -> bytes:
+    """Packs weights (c, kh, kw) for kernels that take 32 channels and a column of four input rows at once.
 
-    Order: block of `lanes` channels; kernel column; group of four rows; which of two output lines (its rows start one lower);
-    quarter of the block in the order in which byte unpacking leaves channels; channel; row in the group.
-    Unpacking 16-byte lanes of rows (r0, r1) and (r2, r3), low then high, then their 16-bit pairs, leaves quarter q with
-    channels 4 q ... 4 q + 3 of each 16.
+    Order: block of 32 lanes; group of four rows; kernel column; output line (with `pair` two lines share the columns, the
+    second's rows start one lower); quarter of the block, in the order in which byte unpacking leaves channels; 16-byte half;
+    channel; row in the group. Unpacking rows (r0, r1) and (r2, r3), low and high, then their 16-bit pairs, leaves in quarter q
+    the channels 4 q ... 4 q + 3 of each half. The last block overlaps the one before it where c is no multiple of 32;
+    `fold` pixels of c channels lie side by side in one block where they fit.
     """
     c, kh, kw = w.shape
-    groups = (kh + 1 + 3) // 4
-    blocks = max(1, -(-c // lanes))
-    starts = [min(b * lanes, max(0, c - lanes)) for b in range(blocks)]
-    out = np.zeros((blocks, kw, groups, 2, 4, lanes // 16, 4, 4), np.int8)
+    lines = 2 if pair else 1
+    groups = -(-(kh + lines - 1) // 4)
+    if fold > 1:
+        w = np.tile(w, (fold, 1, 1))
+    wide = w.shape[0]
+    starts = [0] if wide <= COLUMN_LANES else [min(s, c - COLUMN_LANES) for s in range(0, c, COLUMN_LANES)]
+    out = np.zeros((len(starts), groups, kw, lines, 4, 2, 4, 4), np.int8)
     for b, start in enumerate(starts):
-        rows = np.zeros((2, groups * 4, kw, lanes), np.int8)
-        some = w[start : start + lanes].transpose(1, 2, 0)  # (kh, kw, <= lanes)
-        for line in range(2):
+        some = w[start : start + COLUMN_LANES].transpose(1, 2, 0)  # (kh, kw, <= 32)
+        rows = np.zeros((lines, groups * 4, kw, COLUMN_LANES), np.int8)
+        for line in range(lines):
             rows[line, line : line + kh, :, : some.shape[2]] = some
-        # (line, group, row, kw, lane16, quarter, channel) -> (kw, group, line, quarter, lane16, channel, row)
-        split = rows.reshape(2, groups, 4, kw, lanes // 16, 4, 4)
-        out[b] = split.transpose(3, 1, 0, 5, 4, 6, 2)
+        # (line, group, row, kw, half, quarter, channel) -> (group, kw, line, quarter, half, channel, row)
+        out[b] = rows.reshape(lines, groups, 4, kw, 2, 4, 4).transpose(1, 3, 0, 5, 4, 6, 2)
     return out.tobytes()
+
+
+def column_fold(c: int, stride_x: int, is_packed: bool) -> int:
+    """Returns how many neighbouring pixels share a block of `depthwise_columns`."""
+    return COLUMN_LANES // c if stride_x == 1 and is_packed and c in (8, 16) else 1

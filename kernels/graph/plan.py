@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.graph import _graph
 from kernels.graph.compile import Compiler
-from kernels.graph.emit import ALIGN, ARENA, Blob, Emitter, Op, Ref
+from kernels.graph.emit import ALIGN, ARENA, LEAF, Blob, Emitter, Op, Ref
 from kernels.graph.errors import MalformedModelError, UnsupportedModelError
 from kernels.graph.onnx_reader import Graph
 from kernels.graph.views import Buffer, Dims
@@ -99,7 +99,7 @@ def finish(emitter: Emitter) -> tuple[bytes, bytes, int]:
     for op in emitter.ops:
         for index, ref in enumerate(op.leaves):
             assert op.leaf_table is not None
-            struct.pack_into("<q", constants, op.leaf_table.offset + index * 80, encode(ref, False))
+            struct.pack_into("<q", constants, op.leaf_table.offset + index * LEAF.size, encode(ref, False))
     return b"".join(encode_op(op) for op in emitter.ops), bytes(constants), arena_bytes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from kernels.graph.emit import CALLER, CONV_UNIT_NS, Emitter, Ref, fits_int32, reference
 from kernels.graph.errors import UnsupportedModelError
 from kernels.graph.expressions import F32, QuantisedConstant
-from kernels.graph.pack import LANES, depthwise_columns, pack_dense, pack_depthwise
+from kernels.graph.pack import LANES, column_fold, depthwise_columns, pack_dense, pack_depthwise
 from kernels.graph.views import Buffer, Dims, View, count
 
 Int32 = npt.NDArray[np.int32]
@@ -129,8 +130,7 @@ def conv(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: W
     n, c, kh, kw = values.shape
     merged = window.dilation[1] == 1 and x.strides[3] == c
     ordered_w = values.transpose(0, 2, 3, 1)
-    name = f"{w.key} dense {int(merged)}"
-    packed = emitter.weights.known.get(name) or emitter.weights.put(pack_dense(ordered_w, merged), name)
+    packed = _packed(emitter, f"{w.key} dense {int(merged)}", lambda: pack_dense(ordered_w, merged))
     scale = np.broadcast_to(np.float32(x.quant.scale) * w.scale, (n,))
     end = requantisation(x, values.reshape(n, -1), zero, scale, bias, flipped)
     sn, _, sh, sw = x.strides
@@ -148,7 +148,7 @@ def conv(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: W
     _dense(emitter, [x.buffer], out, n, images, lines, px, {
         "x": Ref(start.buffer, start.at - top * sh - left * sw), "x_image": sn, "x_line": x_line, "x_px": x_px,
         "runs_y": kh, "run_y": window.dilation[0] * sh, "runs_x": 1 if merged else kw, "run_x": window.dilation[1] * sw,
-        "run_bytes": kw * c if merged else c, "w": Ref(packed), "w_image": 0, "bias_image": 0, "w_zero": zero,
+        "run_bytes": kw * c if merged else c, "w": packed, "w_image": 0, "bias_image": 0, "w_zero": zero,
         "out": reference(out), "out_image": out_image, "out_line": out_line, "out_px": out_px,
         **end_params(emitter, end, out, float_bias, table, x.quant.scale, np.broadcast_to(w.scale, (n,))),
     })  # fmt: skip
@@ -189,15 +189,45 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     sn, _, sh, sw = x.strides
     top, left, _, _ = window.pads
     images, _, lines, px = out.dims
-    emitter.add("depthwise", count(out.dims) * (kh * kw / emitter.macs_per_ns * 1.5 + 0.1), images * -(-lines // 2), [x.buffer],
-                [out.buffer], x=Ref(start.buffer, start.at - top * sh - left * sw), x_image=sn, x_row=sh, x_px=sw, kh=kh, kw=kw,
-                stride_y=window.stride[0], stride_x=window.stride[1], dilation_y=window.dilation[0],
-                dilation_x=window.dilation[1], w=Ref(emitter.weights.put(pack_depthwise(flat), f"{w.key} depthwise")),
-                w_packed=Ref(emitter.weights.put(depthwise_columns(flat, 32), f"{w.key} columns")),
-                out=reference(out), out_image=out.strides[0], out_line=out.strides[2], out_px=out.strides[3], images=images,
-                lines=lines, line_px=px, c=c,
-                **without(end_params(emitter, end, out, None, table, x.quant.scale, np.broadcast_to(w.scale, (c,))),
-                          "float_bias"))  # fmt: skip
+    pair = window.stride[0] == 1 and window.dilation[0] == 1
+    fold = column_fold(c, window.stride[1], sw == c and out.strides[3] == c)
+    emitter.add(
+        "depthwise",
+        count(out.dims) * (kh * kw / emitter.macs_per_ns * 3 + 0.02),
+        images * -(-lines // 2),
+        [x.buffer],
+        [out.buffer],
+        x=Ref(start.buffer, start.at - top * sh - left * sw),
+        x_image=sn,
+        x_row=sh,
+        x_px=sw,
+        kh=kh,
+        kw=kw,
+        stride_y=window.stride[0],
+        stride_x=window.stride[1],
+        dilation_y=window.dilation[0],
+        dilation_x=window.dilation[1],
+        w=_packed(emitter, f"{w.key} depthwise", lambda: pack_depthwise(flat)),
+        w_packed=_packed(emitter, f"{w.key} columns {int(pair)} {fold}", lambda: depthwise_columns(flat, pair, fold)),
+        pair=int(pair),
+        fold=fold,
+        out=reference(out),
+        out_image=out.strides[0],
+        out_line=out.strides[2],
+        out_px=out.strides[3],
+        images=images,
+        lines=lines,
+        line_px=px,
+        c=c,
+        **without(
+            end_params(emitter, end, out, None, table, x.quant.scale, np.broadcast_to(w.scale, (c,))), "float_bias"
+        ),
+    )
+
+
+def _packed(emitter: Emitter, name: str, pack: Callable[[], bytes]) -> Ref:
+    """Returns the packed weights `name`, packed now unless they are there already."""
+    return Ref(emitter.weights.known.get(name) or emitter.weights.put(pack(), name))
 
 
 def without(params: dict[str, int | float | Ref], name: str) -> dict[str, int | float | Ref]:

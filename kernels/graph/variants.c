@@ -1,4 +1,5 @@
 /* The instruction sets that this build has, best first. */
+#include "common/cpu.h"
 #include "graph/graph.h"
 
 static int always(void) { return 1; }
@@ -8,6 +9,19 @@ const ih_graph_variant ih_graph_scalar = {
     .kernel = {ih_conv_scalar, ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar,
                ih_mean_scalar, ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar},
 };
+
+#if defined(__x86_64__)
+static int has_avx512_vnni(void) {
+    const uint32_t need = IH_CPU_AVX512 | IH_CPU_AVX512VNNI;
+    return (ih_cpu_features() & need) == need && __builtin_cpu_supports("avx512vbmi");
+}
+
+const ih_graph_variant ih_graph_avx512_vnni = {
+    .name = "avx512_vnni", .is_supported = has_avx512_vnni, .signed_activations = 0, .macs_per_ns = 150,
+    .kernel = {ih_conv_avx512_vnni, ih_depthwise_avx512_vnni, ih_ewise_avx512, ih_copy_avx512, ih_halo_avx512, ih_pool_avx512,
+               ih_mean_avx512, ih_rows_avx512, ih_pack_avx512, ih_conv_f32_avx512},
+};
+#endif
 
 #define IH_VARIANT_ROW(name) &ih_graph_##name,
 static const ih_graph_variant *const table[] = {IH_GRAPH_VARIANTS(IH_VARIANT_ROW)};
