@@ -22,8 +22,9 @@ from runtime.desktop.desktop_link import DesktopLink, Ending
 from runtime.desktop.errors import DesktopLost
 from runtime.desktop.guard import Guard, NoGuard
 from runtime.desktop.journal import Journal
+from runtime.desktop.limits import DesktopRules, LimitKeeper, WindowOf
 from runtime.desktop.protocol import Desktop
-from runtime.desktop.takeover import Holder, People, Takeover, TakeoverRules
+from runtime.desktop.takeover import Holder, People, Signal, Takeover, TakeoverRules
 from runtime.transport.dial import listen
 from runtime.transport.identity import Identity
 from runtime.transport.stream import Server, Stream
@@ -49,6 +50,7 @@ class Connector:
     guard: Guard
     people: People | None = None
     takeover: Takeover = field(default_factory=lambda: Takeover(TakeoverRules()))
+    keeper: LimitKeeper | None = None
     allow: Callable[[Hello], CloseReason | None] = lambda hello: None
     clock: Callable[[], int] = boottime_ns
 
@@ -126,7 +128,9 @@ class Connector:
     async def _run(self, link: DesktopLink, hello: Hello) -> None:
         self._current = link
         self._sessions += 1
-        link.guard = self.guard
+        link.guard, link.keeper = self.guard, self.keeper
+        if self.keeper is not None:
+            self.keeper.session_opened()
         try:
             self.journal.advance(hello.job, hello.owner_epoch)
             record = self.journal.record(hello.job)
@@ -166,6 +170,8 @@ class Connector:
             asyncio.get_running_loop().remove_reader(self.people.fileno())
             return
         for signal in signals:
+            if signal is Signal.approve and self.keeper is not None and self.keeper.approve():
+                self.tell("approved")
             if self.takeover.hear(signal, self.clock()):
                 self._change_hands()
         self._wait_for_quiet()
@@ -214,20 +220,24 @@ async def serve_desktop(
     *,
     guard: Guard | None = None,
     people: People | None = None,
-    takeover_rules: TakeoverRules | None = None,
+    rules: DesktopRules | None = None,
+    window_of: WindowOf = lambda point: frozenset(),
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serves `desktop` at `listen_url` until it is cancelled; calls `ready` with the real address once it listens.
 
-    `state` is the connector's state folder, or its journal if the caller holds that already. Raises StateFolderError
+    `state` is the connector's state folder, or its journal if the caller holds that already; `rules` are the limits of
+    the desktop's owner, `window_of` names windows for them. Raises StateFolderError
     if the folder cannot be used, a TransportError if the address cannot be listened on, DesktopLost when the desktop
     goes away.
     """
     journal = state if isinstance(state, Journal) else Journal(Path(state))
     server: Server | None = None
     try:
-        takeover = Takeover(takeover_rules or TakeoverRules())
-        connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover)
+        rules = rules or DesktopRules()
+        takeover = Takeover(rules.takeover.rules())
+        keeper = LimitKeeper(rules.limits, boottime_ns, window_of=window_of)
+        connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover, keeper)
         connector.settle()
         connector.watch_people()
         server = await listen(listen_url, identity, connector.handle)

@@ -21,6 +21,7 @@ from runtime.desktop.frame import Frame
 from runtime.desktop.guard import Guard
 from runtime.desktop.inputs import Inputs, inputs_of
 from runtime.desktop.journal import Journal
+from runtime.desktop.limits import LimitKeeper
 from runtime.desktop.outbox import Outbox
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
@@ -65,6 +66,7 @@ class DesktopLink:
         self.job = ""
         self.ended = asyncio.Event()
         self.guard: Guard | None = None
+        self.keeper: LimitKeeper | None = None
         self._stream, self._desktop, self._journal, self._tell = stream, desktop, journal, tell
         self._session = DesktopSession(self._clock())
         self._outbox = Outbox(stream)
@@ -212,6 +214,8 @@ class DesktopLink:
                     self._journal.begin(act.job, act.seq)
                     self._settle(act, received_ns, Applied(Outcome.refused, Refusal.taken_over, self._clock()))
                     continue
+                if self._is_limited(act, received_ns):
+                    continue
                 step = self._journal.begin(act.job, act.seq)
                 applied = await loop.run_in_executor(
                     self._pool, self._desktop.apply, act.action, act.precondition, step
@@ -224,8 +228,19 @@ class DesktopLink:
             self._acting = None
 
     def _apply(self, act: Act, received_ns: int) -> None:
+        if self._is_limited(act, received_ns):
+            return
         step = self._journal.begin(act.job, act.seq)
         self._settle(act, received_ns, self._desktop.apply(act.action, act.precondition, step))
+
+    def _is_limited(self, act: Act, received_ns: int) -> bool:
+        """Returns whether the desktop's owner does not allow `act`; it is refused then."""
+        refusal = Refusal.none if self.keeper is None else self.keeper.check(act.action)
+        if refusal is Refusal.none:
+            return False
+        self._journal.begin(act.job, act.seq)
+        self._settle(act, received_ns, Applied(Outcome.refused, refusal, self._clock()))
+        return True
 
     def _settle(self, act: Act, received_ns: int, applied: Applied) -> None:
         self._journal.finish(act.job, act.seq, applied.outcome, applied.reason)

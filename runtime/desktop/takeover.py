@@ -33,6 +33,7 @@ class Signal(Enum):
     input = "input"
     resume = "resume"
     stop = "stop"
+    approve = "approve"
 
 
 class People(Protocol):
@@ -56,6 +57,7 @@ class TakeoverRules:
     resume_hotkey: str = "ctrl+alt+enter"
     stop_hotkey: str = "ctrl+alt+escape"
     stop_s: float = 600.0
+    approve_hotkey: str = "ctrl+alt+y"
 
 
 class Takeover:
@@ -78,7 +80,7 @@ class Takeover:
             self.holder, self._until_ns = Holder.stopped, now_ns + int(self.rules.stop_s * S)
         elif signal is Signal.resume:
             self.holder = Holder.agent
-        elif self.holder is not Holder.stopped:
+        elif self.holder is not Holder.stopped:  # an approval too is a hand on the keyboard
             self.holder, self._until_ns = Holder.person, now_ns + int(self.rules.quiet_s * S)
         return self.holder is not before
 

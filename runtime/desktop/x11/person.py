@@ -37,7 +37,11 @@ class PersonWatch:
         self._xtest = self._xtest_devices()
         self._hotkeys = {
             _chord_of(text): signal
-            for text, signal in ((rules.resume_hotkey, Signal.resume), (rules.stop_hotkey, Signal.stop))
+            for text, signal in (
+                (rules.resume_hotkey, Signal.resume),
+                (rules.stop_hotkey, Signal.stop),
+                (rules.approve_hotkey, Signal.approve),
+            )
             if text
         }
         self._keysyms = self._keysym_table()
