@@ -23,6 +23,7 @@ BENCHES = {
     "graphs": ("bench.graphs", "int8 graphs on the native engine beside onnxruntime"),
     "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
     "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
+    "residency": ("bench.residency", "many variants in one worker: swaps, memory, deadlines, admission"),
     "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
 }
 

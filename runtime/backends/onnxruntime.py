@@ -11,11 +11,9 @@ watch's interval and the longest node; `stop_bound_us` publishes the longest who
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from kernels.gate.word import GateToken
 from runtime.backends.feeds import check_feeds
+from runtime.backends.memory import rss_bytes, trim
 from runtime.backends.protocol import Feeds, Limits, ModelRefused, StepResult, check_memory, model_entry
 from runtime.store.bundle import Bundle
 from runtime.store.manifest import TensorSpec
@@ -61,7 +60,7 @@ class OnnxRuntimeBackend:
         entry = model_entry(bundle, role)
         path = bundle.path(entry.file)
         check_memory(bundle, role, entry.memory_bytes, limits)
-        before = _rss_bytes()
+        before = rss_bytes()
         where = f"bundle '{bundle.reference}', model '{role}'"
         try:
             session = ort.InferenceSession(str(path), _options(limits), providers=["CPUExecutionProvider"])
@@ -77,7 +76,7 @@ class OnnxRuntimeBackend:
         # The manifest knows the names of dimensions that a file may leave nameless.
         model = OnnxRuntimeModel(session, entry.inputs or inputs, entry.outputs or outputs)
         model.warm()
-        model.resident_bytes = max(_rss_bytes() - before, path.stat().st_size)
+        model.resident_bytes = max(rss_bytes() - before, path.stat().st_size)
         if limits.memory_bytes and model.resident_bytes > limits.memory_bytes:
             model.close()
             check_memory(bundle, role, model.resident_bytes, limits)
@@ -108,7 +107,7 @@ class OnnxRuntimeModel:
             self._session = None
             self._watch.close()
             gc.collect()
-            _trim()
+            trim()
 
     def warm(self) -> None:
         """Runs once on zeros where the shapes are known, twice: the first run allocates, the second is the bound's."""
@@ -245,15 +244,3 @@ def _agree(said: tuple[TensorSpec, ...], own: tuple[TensorSpec, ...]) -> bool:
         return False
     pairs = (pair for one, other in zip(said, own, strict=True) for pair in zip(one.shape, other.shape, strict=True))
     return all(one == other for one, other in pairs if isinstance(one, int) and isinstance(other, int))
-
-
-def _rss_bytes() -> int:
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * 4096
-
-
-def _trim() -> None:
-    """glibc keeps freed memory for itself unless told; other C libraries have no such call and need none."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -18,8 +18,8 @@ from runtime.residency.admission import Device
 READ_BYTES = 64 << 20
 
 
-def calibrate(lanes: int, compute: Callable[[], int], *, rounds: int = 5) -> Device:
-    """Returns the device's model. `compute()` does some int8 work in this thread and returns its operations."""
+def calibrate(lanes: int, compute: Callable[[int], int], *, rounds: int = 5) -> Device:
+    """Returns the device's model. `compute(lane)` does some int8 work and returns its operations."""
     arrays = [np.ones(READ_BYTES // 8, np.int64) for _ in range(lanes)]
 
     def read(lane: int) -> int:
@@ -29,7 +29,7 @@ def calibrate(lanes: int, compute: Callable[[], int], *, rounds: int = 5) -> Dev
     return Device(
         lanes=lanes,
         read_GBps=_rate(lanes, read, rounds) * lanes,
-        int8_GOPs=_rate(lanes, lambda lane: compute(), rounds),
+        int8_GOPs=_rate(lanes, compute, rounds),
     )
 
 

@@ -11,6 +11,7 @@ is a real unload: its memory goes back to the system.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+from runtime.backends.memory import trim
 from runtime.backends.protocol import BackendError, Limits, Model, load_model, model_entry
 from runtime.store.bundle import Bundle
 
@@ -151,6 +153,8 @@ class Residency:
             idle = [key for key, held in self._held.items() if _is_idle(held)]
             gone = [self._held.pop(key) for key in idle]
         self._close(gone)
+        gc.collect()  # a run that a caller dropped may hang in a cycle, and hold its model's memory
+        trim()
         return len(gone)
 
     def close(self) -> None:

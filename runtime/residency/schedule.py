@@ -3,8 +3,8 @@
     submit ──► queue of a lane ──take──► [request, others of its model …] ──compute──► futures
                  by deadline                └─ joins only if no other request misses its deadline by it
 
-The queue is pure: requests and a time in, a batch out. `Scheduler` puts a thread on each lane, which begins a batch only
-while the gate is open, and in the first `duty` of every 100 ms.
+The queue is pure: requests and a time in, a batch out. `Scheduler` puts a thread on each lane, which begins a batch
+only while the gate is open, and in the first `duty` of every 100 ms.
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ import sys
 from pathlib import Path
 import numpy as np
 import onnxruntime
-from runtime.backends.onnxruntime import OnnxRuntimeBackend, _rss_bytes
+from runtime.backends.memory import rss_bytes
+from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.backends.protocol import Limits
 from tests.backends.made import chain, installed
 
@@ -94,15 +95,15 @@ def cycle():
     model = OnnxRuntimeBackend().load(bundle, Limits())
     run = model.start(feed)
     run.step(None)
-    loaded = _rss_bytes()
+    loaded = rss_bytes()
     del run
     model.close()
     return loaded
 
 cycle()  # what onnxruntime makes once for the process
-before = _rss_bytes()
+before = rss_bytes()
 peaks = [cycle() for _ in range(4)]
-after = _rss_bytes()
+after = rss_bytes()
 print(before >> 20, max(peaks) >> 20, after >> 20)
 assert max(peaks) - before > 32 << 20, "the model is 40 MiB: nothing was loaded?"
 assert after - before < 12 << 20, "memory stays behind"
