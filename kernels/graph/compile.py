@@ -392,7 +392,8 @@ class Compiler:
             moved = swap[id(below[0])]
             return rebuild(expr, swap, moved.dims)
         seen = self._moved_dims(expr.dims, change)
-        if seen is None or isinstance(expr, Join):
+        # only what grows is worth quantising before it is moved; the rest is computed once, and then viewed for nothing
+        if seen is None or count(seen) <= count(expr.dims) or isinstance(expr, Join):
             return Leaf(self._moved(self.floats(expr), change))
         return Moved(expr, change, seen)
 
@@ -635,7 +636,7 @@ def _conv(c: Compiler, node: Node, args: list[object]) -> None:
         if group == 1:
             conv(c.emitter, ready, w, int_bias, window, out, float_bias, table, c.flipped)
         elif group == n == view.dims[1] and out.dtype == "u8" and float_bias is None:
-            depthwise(c.emitter, ready, w, int_bias, window, out, table, c.flipped)
+            depthwise(c.emitter, ready, w, int_bias, window, out, table)
         else:
             _grouped(c, ready, w, int_bias, window, out, float_bias, table, group)
 

@@ -197,9 +197,9 @@ typedef struct ih_graph_variant {
 
 /* X(symbol): best first; the last one runs everywhere. */
 #if defined(__x86_64__)
-#define IH_GRAPH_VARIANTS(X) X(avx512_vnni) X(scalar)
+#define IH_GRAPH_VARIANTS(X) X(avx512_vnni) X(avx_vnni) X(avx2) X(scalar)
 #elif defined(__aarch64__)
-#define IH_GRAPH_VARIANTS(X) X(scalar)
+#define IH_GRAPH_VARIANTS(X) X(neon_dotprod) X(scalar)
 #else
 #define IH_GRAPH_VARIANTS(X) X(scalar)
 #endif
@@ -237,7 +237,7 @@ IH_BODIES_DECLARE(scalar)
 IH_BODIES_DECLARE(avx2)
 IH_BODIES_DECLARE(avx512)
 ih_graph_kernel ih_conv_scalar, ih_depthwise_scalar;
-ih_graph_kernel ih_conv_avx2, ih_conv_avx_vnni, ih_conv_avx512_vnni, ih_depthwise_avx2, ih_depthwise_avx_vnni, ih_depthwise_avx512_vnni;
-ih_graph_kernel ih_conv_neon_dotprod, ih_depthwise_neon_dotprod;
+ih_graph_kernel ih_conv_avx2, ih_conv_avx_vnni, ih_conv_avx512_vnni, ih_depthwise_avx2, ih_depthwise_avx512_vnni;
+ih_graph_kernel ih_conv_neon_dotprod;
 
 #endif

@@ -174,8 +174,7 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
                 line_chunks=line_chunks, n_chunk=n_chunk, n_chunks=n_chunks)  # fmt: skip
 
 
-def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View, table: bytes | None,
-              flipped: bool) -> None:  # fmt: skip
+def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View, table: bytes | None) -> None:  # fmt: skip
     """Emits a depthwise int8 convolution. w.values (c, 1, kh, kw)."""
     assert x.quant is not None
     values, zero = signed_weights(w)
@@ -184,7 +183,7 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     c, _, kh, kw = values.shape
     flat = values.reshape(c, kh, kw)
     scale = np.broadcast_to(np.float32(x.quant.scale) * w.scale, (c,))
-    end = requantisation(x, values.reshape(c, -1), 0, scale, bias, flipped)
+    end = requantisation(x, values.reshape(c, -1), 0, scale, bias, False)  # no depthwise kernel flips
     start = reference(x)
     sn, _, sh, sw = x.strides
     top, left, _, _ = window.pads

@@ -21,6 +21,32 @@ const ih_graph_variant ih_graph_avx512_vnni = {
     .kernel = {ih_conv_avx512_vnni, ih_depthwise_avx512_vnni, ih_ewise_avx512, ih_copy_avx512, ih_halo_avx512, ih_pool_avx512,
                ih_mean_avx512, ih_rows_avx512, ih_pack_avx512, ih_conv_f32_avx512},
 };
+
+static int has_avx2(void) { return (ih_cpu_features() & IH_CPU_AVX2) != 0; }
+static int has_avx_vnni(void) { return has_avx2() && (ih_cpu_features() & IH_CPU_AVXVNNI) != 0; }
+
+#define IH_AVX2_KERNELS ih_ewise_avx2, ih_copy_avx2, ih_halo_avx2, ih_pool_avx2, ih_mean_avx2, ih_rows_avx2, ih_pack_avx2, ih_conv_f32_avx2
+
+const ih_graph_variant ih_graph_avx_vnni = {
+    .name = "avx_vnni", .is_supported = has_avx_vnni, .signed_activations = 0, .macs_per_ns = 60,
+    .kernel = {ih_conv_avx_vnni, ih_depthwise_avx2, IH_AVX2_KERNELS},
+};
+
+const ih_graph_variant ih_graph_avx2 = {
+    .name = "avx2", .is_supported = has_avx2, .signed_activations = 0, .macs_per_ns = 25,
+    .kernel = {ih_conv_avx2, ih_depthwise_avx2, IH_AVX2_KERNELS},
+};
+#endif
+
+#if defined(__aarch64__)
+static int has_dotprod(void) { return (ih_cpu_features() & IH_CPU_DOTPROD) != 0; }
+
+/* Depthwise has no use for sdot's flipped activations: the reference reads them as they are. */
+const ih_graph_variant ih_graph_neon_dotprod = {
+    .name = "neon_dotprod", .is_supported = has_dotprod, .signed_activations = 1, .macs_per_ns = 15,
+    .kernel = {ih_conv_neon_dotprod, ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar,
+               ih_mean_scalar, ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar},
+};
 #endif
 
 #define IH_VARIANT_ROW(name) &ih_graph_##name,
