@@ -5,7 +5,7 @@ slider: focus by Tab until an arrow key moves the number that the screen shows, 
 
 from __future__ import annotations
 
-from runtime.agent.acts import Act, click
+from runtime.agent.acts import Act
 from runtime.agent.answers import first_number, numbers
 from runtime.agent.geometry import Box
 from runtime.agent.instruction import Goal
@@ -13,7 +13,7 @@ from runtime.agent.memory import Memory
 from runtime.agent.reading import Screen
 from runtime.agent.targets import named
 from runtime.agent.words import ORDINALS
-from runtime.wire.actions import Drag, Key, Type
+from runtime.wire.actions import Click, Drag, Key
 
 _MOST_TABS = 6
 _MOST_STEPS = 150
@@ -51,17 +51,33 @@ def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
 
 
 def spin(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
-    """Writes the number into a spinner's field."""
-    if not goal.names or memory.phase > 2:
+    """Clicks the arrows of a spinner as often as its number, read at the first look, is away from the wanted one."""
+    wanted = first_number(goal.names[0]) if goal.names else None
+    arrows = _arrows(screen)
+    if wanted is None or arrows is None:
         return None
     if memory.phase == 0:
         shown = numbers(screen)
         if not shown:
             return None
-        memory.phase = 1
-        return click(shown[0][1].box, 0.8)
-    memory.phase += 1
-    return Act(Key("ctrl+a")) if memory.phase == 2 else Act(Type(goal.names[0]))
+        memory.phase, memory.noted = 1, str(shown[0][0])
+    left = round(abs(wanted - float(memory.noted))) - memory.passed
+    if left <= 0:
+        return None
+    memory.passed += 1
+    box = arrows[0] if wanted > float(memory.noted) else arrows[1]
+    return Act(Click(*box.centre), None, 0.7)
+
+
+def _arrows(screen: Screen) -> tuple[Box, Box] | None:
+    """Returns two small marks of one size that stand close above one another: a spinner's arrows."""
+    marks = [text.box for text in screen.layout.texts if 4 <= text.box.w <= 14 and 2 <= text.box.h <= 9]
+    for upper in marks:
+        for lower in marks:
+            alike = abs(upper.x - lower.x) <= 2 and abs(upper.w - lower.w) <= 2 and abs(upper.h - lower.h) <= 2
+            if alike and 0 < lower.y - upper.bottom <= 14:
+                return upper, lower
+    return None
 
 
 def drag(screen: Screen, goal: Goal, memory: Memory) -> Act | None:

@@ -12,6 +12,7 @@ from runtime.agent.reading import Screen
 _SUM = re.compile(r"(-?\d+)([-+–—−*×xX/÷])(-?\d+)")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _LIKENESS = 0.7
+_SURE = 0.6  # a knob or a ring is read as 0, but not surely
 
 
 def answer(screen: Screen, goal: Goal) -> str:
@@ -94,8 +95,9 @@ def numbers(screen: Screen) -> list[tuple[float, TextBlock]]:
     """Returns the lines that are a number and nothing else, with their values, in reading order."""
     found = []
     for line in screen.lines:
-        text = screen.text(line).replace("–", "-").replace("—", "-").replace(" ", "")
-        if _NUMBER.fullmatch(text):
+        reading = screen.read(line)
+        text = reading.text.replace("–", "-").replace("—", "-").replace(" ", "")
+        if _NUMBER.fullmatch(text) and reading.certainty >= _SURE:
             found.append((float(text), line))
     return found
 

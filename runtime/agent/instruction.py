@@ -20,6 +20,7 @@ from runtime.agent.words import (
     KINDS,
     NOTHING,
     ORDINALS,
+    PARTICLES,
     TRAILERS,
     VERBS,
 )
@@ -28,6 +29,7 @@ _TOKEN = re.compile(
     r"""["“](?P<quote>.*?)["”](?=[\s.,;:!?)]|$)|(?P<word>[^\s,;:"“”]+(?:[:.,/][^\s,;:"“”]+)*)|(?P<mark>[,;:])""",
     re.VERBOSE,
 )
+_SEPARATORS = frozenset({",", "and", ".", ";", "then"})
 _CONDITION = re.compile(
     r"\bwhen the (\w+) (?:is|gets|falls|rises) (less|lower|below|under|cheaper|greater|more|higher|above|over)"
     r"(?: than)? \$?([\d,]+(?:\.\d+)?)",
@@ -197,18 +199,24 @@ def _names(clause: list[Token]) -> tuple[str, ...]:
             break
     names: list[str] = []
     words: list[str] = []
-    for token in [*clause, Token(",")]:
-        if token.word in (",", "and", ".", ";", "then"):
+    ended = [*clause, Token(",")]
+    for token, following in zip(ended, [*ended[1:], Token(",")], strict=True):
+        if token.word in _SEPARATORS:
             if words:
                 names.extend(part.strip() for part in " ".join(words).split(">") if part.strip())
             words = []
-        elif token.word in NOTHING or _ordinal(token.word):
-            continue
         elif token.text.startswith("#") and not words:
             words = [_noun_before(clause, token), token.text]
-        elif token.word not in FILLERS and token.word not in KINDS and token.word not in EVERY:
+        elif _is_name(token) or (words and token.word in PARTICLES and following.word in _SEPARATORS):
             words.append(token.text)
     return tuple(name for name in (" ".join(name.split()) for name in names) if name)
+
+
+def _is_name(token: Token) -> bool:
+    """Whether a word is part of a name: not grammar, or grammar's word written with a capital ("New Zealand")."""
+    if token.word in NOTHING or _ordinal(token.word):
+        return False
+    return not token.text.islower() or token.word not in FILLERS | set(KINDS) | EVERY
 
 
 def _noun_before(clause: list[Token], token: Token) -> str:

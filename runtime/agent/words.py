@@ -112,6 +112,8 @@ FILLERS = frozenset(
 # What ends the list of names in a clause, when a widget's kind follows ("from the list", "with the slider").
 TRAILERS = frozenset({"from", "with", "in", "into", "as", "using", "on", "of"})
 EVERY = frozenset({"both", "all", "each", "every"})
+# Ends of names such as "log in" and "sign up".
+PARTICLES = frozenset({"in", "out", "on", "off", "up"})
 NOTHING = frozenset({"nothing", "none"})
 ORDINALS = {
     word: place

@@ -1,13 +1,27 @@
-"""The agents that can be made here, and the assets that each needs."""
+"""The agents that can be made here, and the assets that each needs: the committed bundle, signed with a test's key."""
 
 from __future__ import annotations
 
-from runtime.agent.assets import Assets, NoAssets
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from bench.ocr import install
+from runtime.agent.assets import Assets, BundleAssets, NoAssets
+from runtime.agent.protocol import AGENTS
+from runtime.backends.protocol import Limits
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="idlehands-tests-")  # goes with the process
 
 
 def kinds() -> list[str]:
-    return ["block_clicker"]
+    return sorted(AGENTS)
+
+
+@lru_cache(maxsize=1)
+def reader_assets() -> BundleAssets:
+    return BundleAssets(install(Path(_FOLDER.name)), Limits())
 
 
 def assets_for(kind: str) -> Assets:
-    return NoAssets()
+    return NoAssets() if kind == "block_clicker" else reader_assets()

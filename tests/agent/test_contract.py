@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from runtime.agent.assets import NoAssets
-from runtime.agent.errors import AgentUnknown, StateUnreadable
+from runtime.agent.errors import AgentUnknown, AssetMissing, StateUnreadable
 from runtime.agent.protocol import STATE_LIMIT_BYTES, Agent, Decision, Preempted, make_agent
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import ACTIONS, Action, Done, Fail, position
@@ -120,3 +120,8 @@ def test_an_empty_screen_is_no_accident(agent: Agent) -> None:
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(AgentUnknown, match="block_clicker"):
         make_agent("mind_reader", NoAssets())
+
+
+def test_an_agent_without_its_models_says_which() -> None:
+    with pytest.raises(AssetMissing, match="recognise"):
+        make_agent("text_reader", NoAssets())
