@@ -31,7 +31,7 @@ from kernels.lm.grammar import ConstrainedDecoder, Trie
 from kernels.lm.model import LanguageModel, Runner, Sampling
 
 ROOT = Path(__file__).parent.parent
-PEERS = ("ik_llama.cpp flash", "llama.cpp", "llama.cpp flash")
+PEERS = ("ik_llama.cpp flash", "ik_llama.cpp", "llama.cpp", "llama.cpp flash")
 PREFILL, FIRST, DECODE, START = 512, 32, 112, 8
 """Tokens: the long prompt, the short one, those decoded after a start of 8 (so the context stays below 128)."""
 
@@ -270,7 +270,11 @@ def fidelity(launch: dict[str, list[str]], model: LanguageModel, count: int) -> 
     which any change in the order of additions sets off. Ours is to be read beside it.
     """
     tokens = model.tokenizer.encode(public_text()).ids[: count + 1]
-    names = [name for name in ("llama.cpp", "llama.cpp flash", "native", "ik_llama.cpp flash") if name in launch]
+    names = [
+        name
+        for name in ("llama.cpp", "llama.cpp flash", "native", "ik_llama.cpp", "ik_llama.cpp flash")
+        if name in launch
+    ]
     workers = {name: Worker(launch[name]) for name in names}
     agree: dict[str, int] = dict.fromkeys(names, 0)
     loss: dict[str, float] = dict.fromkeys(names, 0.0)

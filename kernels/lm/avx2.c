@@ -7,11 +7,7 @@
 
 #define VARIANT avx2
 #define MACS_PER_US 40000
-
-static int supported(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
+#define NEEDS (IH_CPU_AVX2 | IH_CPU_FMA | IH_CPU_F16C)
 
 #include "lm/variant.h"
 #endif

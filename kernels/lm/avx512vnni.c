@@ -7,12 +7,7 @@
 
 #define VARIANT avx512vnni
 #define MACS_PER_US 160000
-
-static int supported(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
-        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
+#define NEEDS (IH_CPU_AVX512 | IH_CPU_AVX512VNNI | IH_CPU_FMA | IH_CPU_F16C)
 
 #include "lm/variant.h"
 #endif

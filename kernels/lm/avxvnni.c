@@ -6,18 +6,9 @@
 #define IH_LM_AVXVNNI
 #include "lm/lanes_avx2.h"
 
-#include <cpuid.h>
-
 #define VARIANT avxvnni
 #define MACS_PER_US 70000
-
-/* CPUID 7.1 EAX bit 4; gcc 12's __builtin_cpu_supports does not know the name. */
-static int supported(void)
-{
-    unsigned a, b, c, d;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")
-        && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
+#define NEEDS (IH_CPU_AVX2 | IH_CPU_FMA | IH_CPU_F16C | IH_CPU_AVXVNNI)
 
 #include "lm/variant.h"
 #endif

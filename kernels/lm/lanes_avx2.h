@@ -129,20 +129,6 @@ LANES vw vw_high(vw x)
 }
 
 
-/* sum + four unsigned weights times x[0..4), in each of eight rows. */
-LANES __m256i dot_half(__m256i sum, __m256i weights, __m256i four)
-{
-#ifdef IH_LM_AVXVNNI
-    return _mm256_dpbusd_avx_epi32(sum, weights, four);
-#else
-    /* vpmaddubsw would saturate at 255 * 127 * 2: even and odd bytes apart, as words, are exact */
-    __m256i even_w = _mm256_and_si256(weights, _mm256_set1_epi16(255)), odd_w = _mm256_srli_epi16(weights, 8);
-    __m256i even_x = _mm256_srai_epi16(_mm256_slli_epi16(four, 8), 8), odd_x = _mm256_srai_epi16(four, 8);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_w, even_x));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd_w, odd_x));
-#endif
-}
-
 LANES __m256i broadcast_four(const int8_t *x)
 {
     int32_t four;
@@ -150,23 +136,43 @@ LANES __m256i broadcast_four(const int8_t *x)
     return _mm256_set1_epi32(four);
 }
 
-LANES vi vi_dot(vi sum, vw weights, const int8_t *x)
+/* sum + four unsigned weights, small enough that two products fit 16 bits, times x[0..4), in each of eight rows. */
+LANES __m256i dot_half(__m256i sum, __m256i weights, __m256i four)
+{
+#ifdef IH_LM_AVXVNNI
+    return _mm256_dpbusd_avx_epi32(sum, weights, four);
+#else
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, four), _mm256_set1_epi16(1)));
+#endif
+}
+
+LANES vi vi_dot_small(vi sum, vw weights, const int8_t *x)
 {
     __m256i four = broadcast_four(x);
     return (vi){dot_half(sum.a, weights.a, four), dot_half(sum.b, weights.b, four)};
 }
 
-/* The same where the weights are nibbles: small enough for vpmaddubsw. */
-LANES vi vi_dot_small(vi sum, vw weights, const int8_t *x)
-{
 #ifdef IH_LM_AVXVNNI
-    return vi_dot(sum, weights, x);
+#define LARGE_IS_SIGNED 0
+LANES vw vw_load_large(const uint8_t *line) { return vw_load(line); }
+LANES vi vi_dot_large(vi sum, vw weights, const int8_t *x) { return vi_dot_small(sum, weights, x); }
 #else
-    __m256i four = broadcast_four(x), ones = _mm256_set1_epi16(1);
-    __m256i a = _mm256_madd_epi16(_mm256_maddubs_epi16(weights.a, four), ones);
-    __m256i b = _mm256_madd_epi16(_mm256_maddubs_epi16(weights.b, four), ones);
-    return (vi){_mm256_add_epi32(sum.a, a), _mm256_add_epi32(sum.b, b)};
-#endif
+#define LARGE_IS_SIGNED 1
+
+/* Weights up to 255 are taken as w - 128, which is what they mean: then |w| <= 128 and vpmaddubsw cannot saturate. */
+LANES vw vw_load_large(const uint8_t *line)
+{
+    __m256i flip = _mm256_set1_epi8(-128);
+    vw x = vw_load(line);
+    return (vw){_mm256_xor_si256(x.a, flip), _mm256_xor_si256(x.b, flip)};
 }
+
+LANES vi vi_dot_large(vi sum, vw w, const int8_t *x)
+{
+    __m256i four = broadcast_four(x);
+    return (vi){dot_half(sum.a, _mm256_abs_epi8(w.a), _mm256_sign_epi8(four, w.a)),
+                dot_half(sum.b, _mm256_abs_epi8(w.b), _mm256_sign_epi8(four, w.b))};
+}
+#endif
 
 #endif

@@ -10,6 +10,7 @@
 #define SCORE_ROWS 12  /* queries at once: a register each */
 #define ATTEND_ROWS 6  /* queries at once: times four registers of V, within 32 */
 #define ATTEND_WIDE 4
+#define LARGE_IS_SIGNED 0
 #define MATMUL_ROWS 12 /* tokens at once: an int and a float register each, within 32 */
 
 typedef __m512 vf;
@@ -50,13 +51,14 @@ LANES vw vw_high(vw x) { return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512
 LANES vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
 
 /* sum + four unsigned weights times x[0..4), for each row. The intrinsic makes gcc 12 spill the accumulators. */
-LANES vi vi_dot(vi sum, vw weights, const int8_t *x)
+LANES vi vi_dot_small(vi sum, vw weights, const int8_t *x)
 {
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*(const int32_t(*)[1])x));
     return sum;
 }
 
-LANES vi vi_dot_small(vi sum, vw weights, const int8_t *x) { return vi_dot(sum, weights, x); }
+LANES vw vw_load_large(const uint8_t *line) { return vw_load(line); }
+LANES vi vi_dot_large(vi sum, vw weights, const int8_t *x) { return vi_dot_small(sum, weights, x); }
 
 /* The lanes first .. last as they are, the others zero. */
 LANES vf vf_keep(vf x, int first, int last)

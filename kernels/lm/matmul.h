@@ -29,14 +29,17 @@ LANES void dot_nibbles(vi *isum, int count, const uint8_t *lines, const int8_t *
     }
 }
 
-LANES void dot_bytes(vi *isum, int count, const uint8_t *lines, const int8_t *q, int from, int to)
+/* Lines [from, to) of bytes; `large` where a byte may be above 127 (Q8_0). */
+LANES void dot_bytes(vi *isum, int count, const uint8_t *lines, const int8_t *q, int from, int to, int large)
 {
 #pragma GCC unroll 8
     for (int j = from; j < to; j++) {
-        vw line = vw_load(lines + 64 * j);
+        vw line = large ? vw_load_large(lines + 64 * j) : vw_load(lines + 64 * j);
 #pragma GCC unroll 16
-        for (int i = 0; i < count; i++)
-            isum[i] = vi_dot(isum[i], line, q + IH_LM_BLOCK * i + 4 * j);
+        for (int i = 0; i < count; i++) {
+            const int8_t *x = q + IH_LM_BLOCK * i + 4 * j;
+            isum[i] = large ? vi_dot_large(isum[i], line, x) : vi_dot_small(isum[i], line, x);
+        }
     }
 }
 
@@ -77,8 +80,8 @@ LANES void block_q8_0(vf *sum, int count, const uint8_t *scales, const uint8_t *
     vi isum[MATMUL_ROWS];
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++)
-        isum[i] = vi_set(x->neg128[at + i]);
-    dot_bytes(isum, count, lines, x->q + at * IH_LM_BLOCK, 0, 8);
+        isum[i] = vi_set(LARGE_IS_SIGNED ? 0 : x->neg128[at + i]);
+    dot_bytes(isum, count, lines, x->q + at * IH_LM_BLOCK, 0, 8, 1);
     add_scaled(sum, isum, count, vf_load_f16((const uint16_t *)scales), x->scale + at);
 }
 
@@ -89,12 +92,12 @@ LANES void block_q6_k(vf *sum, int count, const uint8_t *block, const ih_lm_inpu
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++)
         isum[i] = vi_set(-32 * x->half[at + i]);
-    dot_bytes(isum, count, block + 128, q, 0, 4);
+    dot_bytes(isum, count, block + 128, q, 0, 4, 0);
     add_scaled(sum, isum, count, vf_load((const float *)block), x->scale + at);
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++)
         isum[i] = vi_set(x->neg128[at + i] / 4 + 32 * x->half[at + i]); /* exact: -32 * the sum of the rest */
-    dot_bytes(isum, count, block + 128, q, 4, 8);
+    dot_bytes(isum, count, block + 128, q, 4, 8, 0);
     add_scaled(sum, isum, count, vf_load((const float *)(block + 64)), x->scale + at);
 }
 
@@ -143,31 +146,30 @@ LANES void panel_tile(int type, int count, const uint8_t *panel, const ih_lm_inp
     }
 }
 
-#define TILE(type, count)                                                          \
-    for (; x->tokens - t >= (count); t += (count))                                 \
-        panel_tile(type, count, panel, x, t, y + (size_t)p * IH_LM_PANEL, y_stride, add)
+/* The rest of the tokens in tiles of `count`, where a tile of that size is worth its code. */
+#define TILE(type, count, worth)                                                                        \
+    if (worth)                                                                                          \
+        for (; x->tokens - t >= (count); t += (count))                                                  \
+            panel_tile(type, (worth) ? (count) : 1, panel, x, t, y + (size_t)p * IH_LM_PANEL, y_stride, add)
 
-#define MATMUL(name, type)                                                                                                    \
+/* The types that models are mostly made of have all tile sizes, the others two. */
+#define MATMUL(name, type, common)                                                                                            \
     static void name(const ih_lm_matrix *w, const ih_lm_input *x, int32_t begin, int32_t end, float *y, size_t y_stride, int add) \
     {                                                                                                                         \
         size_t bytes = ih_lm_panel_bytes(type, w->cols);                                                                      \
         for (int32_t p = begin; p < end; p++) {                                                                               \
             const uint8_t *panel = w->data + (size_t)p * bytes;                                                               \
             int32_t t = 0;                                                                                                    \
-            TILE(type, MATMUL_ROWS);                                                                                          \
-            if (MATMUL_ROWS > 8)                                                                                              \
-                TILE(type, MATMUL_ROWS > 8 ? 8 : 1);                                                                          \
-            if (MATMUL_ROWS > 4)                                                                                              \
-                TILE(type, MATMUL_ROWS > 4 ? 4 : 1);                                                                          \
-            if (MATMUL_ROWS > 2)                                                                                              \
-                TILE(type, MATMUL_ROWS > 2 ? 2 : 1);                                                                          \
-            TILE(type, 1);                                                                                                    \
+            TILE(type, MATMUL_ROWS, common || MATMUL_ROWS <= 4);                                                              \
+            TILE(type, 8, common && MATMUL_ROWS > 8);                                                                         \
+            TILE(type, 4, MATMUL_ROWS > 4);                                                                                   \
+            TILE(type, 1, 1);                                                                                                 \
         }                                                                                                                     \
     }
 
-MATMUL(matmul_q4_0, IH_LM_Q4_0)
-MATMUL(matmul_q4_1, IH_LM_Q4_1)
-MATMUL(matmul_q8_0, IH_LM_Q8_0)
-MATMUL(matmul_q6_k, IH_LM_Q6_K)
-MATMUL(matmul_f16, IH_LM_F16)
-MATMUL(matmul_f32, IH_LM_F32)
+MATMUL(matmul_q4_0, IH_LM_Q4_0, 1)
+MATMUL(matmul_q4_1, IH_LM_Q4_1, 1)
+MATMUL(matmul_q8_0, IH_LM_Q8_0, 1)
+MATMUL(matmul_q6_k, IH_LM_Q6_K, 0)
+MATMUL(matmul_f16, IH_LM_F16, 0)
+MATMUL(matmul_f32, IH_LM_F32, 0)

@@ -239,7 +239,7 @@ static int supported(void)
 }
 
 const ih_lm_variant ih_lm_reference = {
-    .name = "reference",
+    .name = "scalar",
     .supported = supported,
     .macs_per_us = 500,
     .matmul = {matmul, matmul, matmul, matmul, matmul, matmul},

@@ -1,6 +1,7 @@
 /* All kernels of one variant, on the lanes included before it. Included once by each variant's file, with VARIANT (its
- * name), MACS_PER_US and a function `supported` defined. */
+ * name), MACS_PER_US and NEEDS (bits of enum ih_cpu_feature) defined. */
 
+#include "common/cpu.h"
 #include "lm/lm.h"
 
 #include "lm/rows.h"
@@ -27,6 +28,11 @@
 #define PUBLIC(name) JOIN(ih_lm_, name)
 #define TEXT(name) #name
 #define QUOTED(name) TEXT(name)
+
+static int supported(void)
+{
+    return (ih_cpu_features() & NEEDS) == NEEDS;
+}
 
 const ih_lm_variant PUBLIC(VARIANT) = {
     .name = QUOTED(VARIANT),

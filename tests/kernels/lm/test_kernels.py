@@ -15,7 +15,7 @@ from kernels.lm.model import variants
 from kernels.lm.repack import TYPES, repack
 from tests.kernels.lm.synthetic import gguf_bytes, random_tensor
 
-FAST = [name for name in variants() if name != "reference"]
+FAST = [name for name in variants() if name != "scalar"]
 INT8_TOLERANCE = 0.02
 """Of the output's size: what rounding activations to 8 bits in blocks of 32 may cost."""
 
@@ -38,7 +38,7 @@ def test_product_is_that_of_the_unpacked_matrix(kind: str, rows: int, cols: int)
     panels, values = packed(kind, rows, cols)
     x = np.random.default_rng(5).normal(size=(3, cols)).astype(np.float32)
     expected = x.astype(np.float64) @ values.T
-    got = product("reference", kind, panels, x)
+    got = product("scalar", kind, panels, x)
     tolerance = 1e-5 if kind in ("F16", "F32") else INT8_TOLERANCE
     np.testing.assert_allclose(got[:, :rows], expected, atol=tolerance * np.abs(expected).max())
     assert (got[:, rows:] == 0).all(), "padding rows are zero"
@@ -53,10 +53,10 @@ def test_variants_give_the_same_bits(variant: str, kind: str, tokens: int) -> No
     x = (rng.normal(size=(tokens, 768 if kind == "Q6_K" else 544)) * 10 ** rng.uniform(-3, 3, (tokens, 1))).astype(
         np.float32
     )
-    expected = product("reference", kind, panels, x)
+    expected = product("scalar", kind, panels, x)
     assert product(variant, kind, panels, x).tobytes() == expected.tobytes()
     start = rng.normal(size=expected.shape).astype(np.float32)
-    assert product(variant, kind, panels, x, start).tobytes() == product("reference", kind, panels, x, start).tobytes()
+    assert product(variant, kind, panels, x, start).tobytes() == product("scalar", kind, panels, x, start).tobytes()
 
 
 @pytest.mark.parametrize("variant", FAST)
@@ -73,7 +73,7 @@ def test_extreme_weights_do_not_saturate(variant: str, kind: str) -> None:
     panels = repack(Tensor("w", kind, 16, cols, one.reshape(-1)))
     x = np.full((2, cols), 127.0, np.float32)
     x[1] = -127.0
-    expected = product("reference", kind, panels, x)
+    expected = product("scalar", kind, panels, x)
     assert np.isfinite(expected).all()
     assert product(variant, kind, panels, x).tobytes() == expected.tobytes()
 
@@ -83,7 +83,7 @@ def test_extreme_weights_do_not_saturate(variant: str, kind: str) -> None:
 def test_quantised_blocks_agree_and_stay_within_half_a_step(values: list[float]) -> None:
     x = np.array(values, np.float32)
     q = np.zeros(32, np.int8)
-    scale, _, neg128, half = _lm.quantise("reference", x, q)
+    scale, _, neg128, half = _lm.quantise("scalar", x, q)
     assert neg128 == -128 * int(q.astype(int).sum())
     assert half == int(q[:16].astype(int).sum())
     step = float(np.abs(x).max()) / 127
@@ -92,9 +92,7 @@ def test_quantised_blocks_agree_and_stay_within_half_a_step(values: list[float])
         assert np.abs(q * step - x).max() <= step * 0.5001
     for variant in FAST:
         other = np.zeros(32, np.int8)
-        assert (
-            np.array(_lm.quantise(variant, x, other)).tobytes() == np.array(_lm.quantise("reference", x, q)).tobytes()
-        )
+        assert np.array(_lm.quantise(variant, x, other)).tobytes() == np.array(_lm.quantise("scalar", x, q)).tobytes()
         assert (other == q).all()
 
 
@@ -109,7 +107,7 @@ def test_row_kernels_give_the_same_bits(variant: str) -> None:
             lambda v, y, a=a, b=b: _lm.swiglu(v, a, b, y),
         ):
             expected, got = np.zeros(n, np.float32), np.zeros(n, np.float32)
-            call("reference", expected)
+            call("scalar", expected)
             call(variant, got)
             assert expected.tobytes() == got.tobytes()
 
@@ -117,7 +115,7 @@ def test_row_kernels_give_the_same_bits(variant: str) -> None:
 def test_swiglu_is_close_to_the_formula() -> None:
     gate = np.linspace(-30, 30, 1024, dtype=np.float32)
     up, y = np.ones(1024, np.float32), np.zeros(1024, np.float32)
-    _lm.swiglu("reference", gate, up, y)
+    _lm.swiglu("scalar", gate, up, y)
     exact = gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64)))
     np.testing.assert_allclose(y, exact, rtol=4e-7, atol=1e-12)
 
