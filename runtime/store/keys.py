@@ -33,7 +33,7 @@ class SigningKey:
     """A secret key. `create` makes one, `load` reads one; both raise KeyFileError."""
 
     def __init__(self, secret: Ed25519PrivateKey) -> None:
-        self._secret = secret
+        self.secret = secret
         self.public = PublicKey(secret.public_key())
 
     @staticmethod
@@ -65,7 +65,7 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         """Returns the 64-byte signature."""
-        return self._secret.sign(data)
+        return self.secret.sign(data)
 
 
 class PublicKey:

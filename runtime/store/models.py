@@ -4,6 +4,7 @@
       trusted/*.pub               whose signatures count
       names/<name>.json           versions ─► bundle, which is active, which were before, which are pinned
       bundles/<manifest sha256>/  manifest.json, manifest.sig, the files (read-only; equal files are one, hard-linked)
+      releases/                   who says what may be installed now (releases.py); absent: any trusted signature
       aside/                      what is being made or taken away; emptied by the next writer
       lock
 
@@ -92,6 +93,13 @@ class ModelStore:
         with self._writing():
             TrustedKeys.add(self.trusted_folder, key, name)
 
+    def enrol(self, root: bytes, source: str) -> None:
+        """From now on only what the fleet releases is installed (releases.py). Raises NotReleased, StoreUnusable."""
+        from runtime.store.releases import Releases
+
+        with self._writing():
+            Releases(self.root / "releases").enrol(root, source)
+
     def get(self, name: str, version: str = "") -> Bundle:
         """Returns an installed bundle: the active version, or `version` (also as "name@version").
 
@@ -146,6 +154,7 @@ class ModelStore:
             data, signature = source.head()
             manifest = check_head(data, signature, TrustedKeys.load(self.trusted_folder), str(path))
             assert signature is not None
+            self._check_released(manifest, data)
             sha256 = manifest_sha256(data)
             names = self._read_or_new(manifest.name)
             taken = names.versions.get(manifest.version, sha256)
@@ -222,6 +231,12 @@ class ModelStore:
             raise BundleError(f"{where}: its manifest is damaged", next_step="install it again")
         manifest = check_head(data, signature, TrustedKeys.load(self.trusted_folder), where)
         return Bundle(folder, manifest, sha256)
+
+    def _check_released(self, manifest: Manifest, data: bytes) -> None:
+        if (self.root / "releases").is_dir():
+            from runtime.store.releases import Releases  # its library is large, and only installations need it
+
+            Releases(self.root / "releases").check(manifest, data)
 
     def _all_names(self) -> list[str]:
         return sorted(path.stem for path in self._names.glob("*.json") if not path.name.startswith("."))
