@@ -9,7 +9,8 @@ of the pixels; what is kept between calls (edges of unchanged tiles, the lines o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _ACROSS, _DOWN = np.uint8(1), np.uint8(2)  # a pixel differs from its right neig
 _STRAIGHT = 24  # pixels: what is longer and thin is a rule, not a letter
 _LETTER_GAP = 4  # pixels between letters, and between words of small fonts
 _TALLEST_TEXT = 64
+_NEAR, _RIM = 40, 4  # pixels around a change in which things may join it; around a thing, to see its rim whole
 _INK = 40  # of 255 in some channel: what differs so much from the ground is ink
 _WIDE = 48  # pixels: a wider component is more than a letter, so that straight lines in it are not stems
 _LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
@@ -75,17 +77,22 @@ class BlockFinder:
         self._lines: ContentCache[tuple[TextBlock, ...]] = ContentCache(4096)
 
     def find(self, frame: Frame) -> Layout:
-        """Returns the layout of `frame`; a frame of unchanged content costs the comparison of its tile hashes."""
+        """Returns the layout of `frame`. Unchanged content costs the comparison of tile hashes, a change its place."""
         changed = self._changed_tiles(frame)
-        if changed is None:
+        if changed is None or self._layout is None:
             self._edges = find_edges(frame.pixels)
-        elif len(changed) == 0 and self._layout is not None:
-            return self._layout
-        else:
-            for row, column in changed:
-                _update_edges(self._edges, frame.pixels, int(row) * TILE, int(column) * TILE)
+            self._layout = self._read_layout(frame.pixels, self._edges)
+        elif len(changed):
+            for row, column in changed.tolist():
+                _update_edges(self._edges, frame.pixels, row * TILE, column * TILE)
+            window = _window(changed, self._layout, self._edges)
+            if window is None:
+                self._layout = self._read_layout(frame.pixels, self._edges)
+            else:
+                x, y, w, h = window
+                inside = self._read_layout(frame.pixels[y : y + h, x : x + w], self._edges[y : y + h, x : x + w])
+                self._layout = _patched(self._layout, window, inside)
         self._hashes = frame.hashes.copy()
-        self._layout = self._read_layout(frame.pixels)
         return self._layout
 
     def _changed_tiles(self, frame: Frame) -> NDArray[np.int64] | None:
@@ -96,15 +103,15 @@ class BlockFinder:
         changed = np.argwhere((known != frame.hashes).any(axis=2))
         return None if 2 * len(changed) > frame.hashes.shape[0] * frame.hashes.shape[1] else changed
 
-    def _read_layout(self, pixels: Pixels) -> Layout:
-        height, width = self._edges.shape
-        edges = self._edges != 0
-        runs = find_runs(edges)
+    def _read_layout(self, pixels: Pixels, directed: NDArray[np.uint8]) -> Layout:
+        """Returns what stands in `pixels` (h, w, 4), whose edges are `directed` (h, w)."""
+        height, width = directed.shape
+        runs = find_runs(directed != 0)
         labels = label(runs, width)
         boxes = bounds(runs, labels)
-        kinds = [_kind(self._edges, row) for row in boxes.tolist()]
+        kinds = [_kind(directed, row) for row in boxes.tolist()]
         _demote_glyphs(boxes, kinds)
-        glyphs = _letters(self._edges, runs, labels, boxes, kinds)
+        glyphs = _letters(directed, runs, labels, boxes, kinds)
         shapes: list[Shape] = []
         for number, (row, kind) in enumerate(zip(boxes.tolist(), kinds, strict=True)):
             parts: list[Shape] = []
@@ -116,13 +123,7 @@ class BlockFinder:
             elif kind in ("ring", "figure"):
                 parts.append(Shape(Box(*row[:4]), kind, _fill(pixels, row)))
             shapes.extend(parts)
-        texts = self._find_lines(pixels, glyphs)
-        return Layout(
-            width,
-            height,
-            tuple(sorted(texts, key=lambda text: (text.box.y, text.box.x))),
-            tuple(sorted(shapes, key=lambda shape: (shape.box.y, shape.box.x))),
-        )
+        return _layout(width, height, self._find_lines(pixels, glyphs), shapes)
 
     def _find_lines(self, pixels: Pixels, glyphs: Mask) -> list[TextBlock]:
         width = glyphs.shape[1]
@@ -139,6 +140,50 @@ class BlockFinder:
                 for line in found
             )
         return lines
+
+
+def _layout(width: int, height: int, texts: Iterable[TextBlock], shapes: Iterable[Shape]) -> Layout:
+    return Layout(
+        width,
+        height,
+        tuple(sorted(texts, key=lambda text: (text.box.y, text.box.x, text.box.w))),
+        tuple(sorted(shapes, key=lambda shape: (shape.box.y, shape.box.x, shape.box.w))),
+    )
+
+
+def _window(changed: NDArray[np.int64], layout: Layout, edges: NDArray[np.uint8]) -> Box | None:
+    """Returns a part of the screen that holds every change and whatever was found near it, whole.
+
+    None when there is no such part: something large is cut by it, or an edge crosses its rim.
+    """
+    top, left = (changed.min(axis=0) * TILE).tolist()
+    bottom, right = ((changed.max(axis=0) + 1) * TILE).tolist()
+    window = Box(left, top, min(right, layout.width) - left, min(bottom, layout.height) - top)
+    window = window.grown(_NEAR, layout.width, layout.height)
+    boxes = [text.box for text in layout.texts] + [shape.box for shape in layout.shapes]
+    while True:
+        cut = [box for box in boxes if box.meets(window) and not window.contains(box) and not box.contains(window)]
+        if not cut:
+            break
+        for box in cut:
+            window = window.union(box.grown(_RIM, layout.width, layout.height))
+    if 2 * window.area > layout.width * layout.height:
+        return None
+    x, y, w, h = window
+    part = edges[y : y + h, x : x + w] != 0
+    rims = [(x > 0, part[:, 0]), (y > 0, part[0]), (window.right < layout.width, part[:, -1])]
+    rims.append((window.bottom < layout.height, part[-1]))
+    return None if any(is_inner and rim.any() for is_inner, rim in rims) else window
+
+
+def _patched(layout: Layout, window: Box, inside: Layout) -> Layout:
+    """Returns `layout` with what stands in `window` replaced by `inside`, whose places are relative to it."""
+    x, y = window.x, window.y
+    texts = [text for text in layout.texts if not window.contains(text.box)]
+    shapes = [shape for shape in layout.shapes if not window.contains(shape.box)]
+    texts += [replace(text, box=text.box.moved(x, y)) for text in inside.texts]
+    shapes += [replace(shape, box=shape.box.moved(x, y)) for shape in inside.shapes]
+    return _layout(layout.width, layout.height, texts, shapes)
 
 
 def find_edges(pixels: Pixels) -> NDArray[np.uint8]:

@@ -53,6 +53,9 @@ class Box(NamedTuple):
             max(self.y, other.y) - min(self.bottom, other.bottom),
         )
 
+    def moved(self, across: int, down: int) -> Box:
+        return Box(self.x + across, self.y + down, self.w, self.h)
+
     def grown(self, by: int, width: int, height: int) -> Box:
         """Returns the box widened by `by` pixels on each side, cut at a screen of (width, height)."""
         x, y = max(0, self.x - by), max(0, self.y - by)

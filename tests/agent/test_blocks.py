@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.components import bounds, find_runs, label, paint
 from runtime.agent.geometry import Box, reading_order
@@ -102,6 +103,19 @@ def test_a_finder_that_saw_other_screens_finds_the_same(edits: list[tuple[int, i
             canvas.box(x, y, w, h, fill=(w, h, 200))
         frame = canvas.frame()
         assert warm.find(frame) == BlockFinder().find(frame)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), x=st.integers(0, 800), y=st.integers(0, 480), w=st.integers(4, 150))
+def test_a_change_on_a_large_screen_finds_what_a_fresh_look_finds(seed: int, x: int, y: int, w: int) -> None:
+    pixels = screen(960, 540, seed, most_texts=60).pixels
+    warm = BlockFinder()
+    warm.find(frame_of(pixels))
+    changed = pixels.copy()
+    patch = screen(w, 40, seed + 1).pixels
+    changed[y : y + 40, x : x + w] = patch
+    assert warm.find(frame_of(changed)) == BlockFinder().find(frame_of(changed))
+    assert warm.find(frame_of(pixels)) == BlockFinder().find(frame_of(pixels))
 
 
 @settings(max_examples=60, deadline=None)
