@@ -5,16 +5,18 @@
         ─► mark BEGUN · events · mark ENDED ─► UngrabServer ─► one round trip ─► applied
 
 The marks are a property of the root window, written by the same connection in the same flush as the events. The server
-does a connection's requests in order, so after a `kill -9` of this process the property says exactly how far the last
-action came: a press that reached the server is never *unknown* because its connector died before it could say so.
+does a connection's requests in order, so after a `kill -9` of this process the property says how far the last action
+came: one that reached the server is not *unknown* because its connector died before it could say so. What remains is a
+drag that was under way, and a text longer than one write to the socket takes (some 200 characters).
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import xcffib
 from xcffib.xproto import Atom, ImageFormat, PropMode
@@ -36,8 +38,8 @@ from runtime.desktop.x11.xtest import (
     KEY_RELEASE,
     MOTION,
     Event,
+    queue_events,
     release_listed,
-    send_events,
 )
 from runtime.wire.actions import Action, Click, Drag, Hold, Key, Move, Precondition, Release, Scroll, Type
 from runtime.wire.tables import Outcome, Refusal
@@ -59,6 +61,13 @@ class BadInput(ValueError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.meaning)
         self.refusal = refusal
+
+
+class Part(NamedTuple):
+    """Events that go out in one flush. After the last part of an action nothing has to be waited for."""
+
+    events: list[Event]
+    is_last: bool
 
 
 class Injector:
@@ -112,6 +121,10 @@ class Injector:
             return self._run(first, parts, precondition, step, key)
         except xcffib.ConnectionException as error:
             raise self._connection.lost() from error
+        finally:
+            if self._connection.is_alive():
+                parts.close()  # puts the locks of the keyboard back
+                self._connection.flush()
 
     def last_mark(self) -> Mark | None:
         """Returns what the server remembers of the last action that any connector applied on it."""
@@ -151,48 +164,53 @@ class Injector:
             self._segment.close()
 
     def _run(
-        self,
-        first: list[Event],
-        parts: Iterator[list[Event]],
-        precondition: Precondition | None,
-        step: Step,
-        key: bytes,
+        self, first: Part, parts: Iterator[Part], precondition: Precondition | None, step: Step, key: bytes
     ) -> Applied:
-        connection = self._connection
-        is_grabbed = precondition is not None
-        grabbed_us = 0
+        is_grabbed, grabbed_us = precondition is not None, 0
         try:
             if precondition is not None:
                 grabbed_ns = self._grab()
                 if self._hash(precondition, key) != bytes(precondition.hash):
                     return Applied(Outcome.refused, Refusal.changed_pixels, boottime_ns())
-            head = _grabbed_part(first)
+            head = _grabbed_part(first.events)
             with self._lock:
-                self._tell(first)
+                self._tell(first.events)
                 self._mark(step, Phase.BEGUN)
-                self._send(first[:head])
+                self._queue(first.events[:head])
                 if is_grabbed:
-                    is_grabbed = False
-                    self._ungrab()
+                    self._connection.core.UngrabServer()
+                self._queue(first.events[head:])
+                if first.is_last:
+                    self._mark(step, Phase.ENDED)
+                self._connection.flush()
+                if is_grabbed:
+                    is_grabbed, self._pressed.grab_since_ns = False, 0
                     grabbed_us = (boottime_ns() - grabbed_ns) // 1000
-                self._send(first[head:])
-            for part in parts:
-                connection.sync()
-                self._untell(first)
-                first = part
-                with self._lock:
-                    if self._stopped.is_set():
-                        return Applied(Outcome.unknown, Refusal.none, boottime_ns())
-                    self._tell(part)
-                    self._send(part)
-            self._mark(step, Phase.ENDED)
-            connection.sync()
-            applied_ns = boottime_ns()
-            self._untell(first)
-            return Applied(Outcome.applied, Refusal.none, applied_ns, grabbed_us)
+            if not self._send_rest(first, parts, step):
+                return Applied(Outcome.unknown, Refusal.none, boottime_ns())
+            return Applied(Outcome.applied, Refusal.none, boottime_ns(), grabbed_us)
         finally:
             if is_grabbed:
                 self._ungrab()
+
+    def _send_rest(self, part: Part, parts: Iterator[Part], step: Step) -> bool:
+        """Waits until the server has taken `part`, and sends what follows it. Returns whether it was not stopped."""
+        self._connection.sync()
+        self._untell(part.events)
+        if part.is_last:
+            return True
+        for following in parts:
+            with self._lock:
+                if self._stopped.is_set():
+                    return False
+                self._tell(following.events)
+                self._queue(following.events)
+                self._connection.flush()
+            self._connection.sync()
+            self._untell(following.events)
+        self._mark(step, Phase.ENDED)
+        self._connection.sync()
+        return True
 
     def _grab(self) -> int:
         """Takes the whole server; returns since when. The watchdog ends our connection should we be stopped in here."""
@@ -232,8 +250,8 @@ class Injector:
             PropMode.Replace, self._connection.root, self._mark_atom, Atom.CARDINAL, 32, _MARK_WORDS, words
         )
 
-    def _send(self, events: list[Event]) -> None:
-        send_events(self._connection, events)
+    def _queue(self, events: list[Event]) -> None:
+        queue_events(self._connection, events)
 
     def _tell(self, events: list[Event]) -> None:
         """Writes into the pressed list what `events` will press, and that they are ours, before they are sent."""
@@ -255,32 +273,35 @@ class Injector:
                 elif kind == BUTTON_RELEASE:
                     self._pressed.release_button(detail)
 
-    def _parts(self, action: Action) -> Iterator[list[Event]]:
+    def _parts(self, action: Action) -> Generator[Part, None, None]:
         """Yields the events of `action` in parts. Raises BadInput, in the first step, if it cannot be injected here."""
         if isinstance(action, Type):
             yield from self._typing(action.text)
-        elif isinstance(action, Key):
-            yield self._chord(action.chord)
-        elif isinstance(action, Hold):
-            yield [Event(KEY_PRESS, self._modifier(action.key, Refusal.not_holdable))]
-        elif isinstance(action, Release):
+        else:
+            yield Part(self._events(action), is_last=True)
+
+    def _events(self, action: Action) -> list[Event]:
+        if isinstance(action, Key):
+            return self._chord(action.chord)
+        if isinstance(action, Hold):
+            return [Event(KEY_PRESS, self._modifier(action.key, Refusal.not_holdable))]
+        if isinstance(action, Release):
             keycode = self._modifier(action.key, Refusal.not_holdable)
             if keycode not in self._held:
                 raise BadInput(Refusal.not_held)
-            yield [Event(KEY_RELEASE, keycode)]
-        elif isinstance(action, Click | Drag):
+            return [Event(KEY_RELEASE, keycode)]
+        if isinstance(action, Click | Drag):
             modifiers = [self._modifier(name, Refusal.bad_key) for name in action.modifiers]
-            yield self._under(modifiers, pointer_events(action))
-        else:
-            yield pointer_events(action)
+            return self._under(modifiers, pointer_events(action))
+        return pointer_events(action)
 
-    def _typing(self, text: str) -> Iterator[list[Event]]:
+    def _typing(self, text: str) -> Iterator[Part]:
         try:
             keysyms = [char_keysym(char) for char in text]
             shift = self._keyboard.modifier(_SHIFT)
             with self._keyboard.neutral():
-                for part in self._keyboard.plan(keysyms):
-                    yield _strokes_events(part, shift)
+                for strokes in self._keyboard.plan(keysyms):
+                    yield Part(_strokes_events(strokes, shift), is_last=len(strokes) == len(keysyms))
         except ValueError as error:
             raise BadInput(Refusal.bad_text) from error
 

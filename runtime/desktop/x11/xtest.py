@@ -22,12 +22,11 @@ class Event(NamedTuple):
     delay_ms: int = 0
 
 
-def send_events(connection: Connection, events: list[Event]) -> None:
-    """Queues `events` and flushes. Raises DesktopLost if the server is gone."""
+def queue_events(connection: Connection, events: list[Event]) -> None:
+    """Queues `events`; the next flush or question of the connection sends them."""
     fake_input, root = connection.xtest.FakeInput, connection.root
     for kind, detail, x, y, delay_ms in events:
         fake_input(kind, detail, delay_ms, root, x, y, _CORE)
-    connection.flush()
 
 
 def release_listed(
@@ -42,7 +41,7 @@ def release_listed(
         return False
     events = [Event(KEY_RELEASE, keycode) for keycode in keys] + [Event(BUTTON_RELEASE, button) for button in buttons]
     announce(events)
-    send_events(connection, events)
+    queue_events(connection, events)
     connection.sync()
     pressed.clear()
     return True
