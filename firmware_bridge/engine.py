@@ -140,6 +140,6 @@ class Engine:
         return found
 
 
-def _own(reason: str, says: str, value: Value, limit: Value, gate: Gate) -> Because:
+def _own(reason: str, says: str, value: Value, limit: float | None, gate: Gate) -> Because:
     unit = "s" if limit is not None else ""
     return Because(reason, "", says, value, unit, limit, None, gate.since_ns)

@@ -48,9 +48,9 @@ class Rule:
     def is_met(self, value: Value, was_blocking: bool) -> bool:
         if self.allowed:
             return value in self.allowed
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return any(low <= value <= high for low, high in (self.reopen if was_blocking else self.spans))
+        number = _number(value)
+        spans = self.reopen if was_blocking else self.spans
+        return number is not None and any(low <= number <= high for low, high in spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Because:
     says: str
     value: Value
     unit: str
-    limit: Value
-    opens_at: Value
-    since_ns: int
+    limit: float | None = None
+    opens_at: float | None = None
+    since_ns: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -208,7 +208,8 @@ def _at_least(reason: str, signal: str, says: str, limit: float, hysteresis: flo
 
 
 def _at_most(reason: str, signal: str, says: str, limit: float, hysteresis: float) -> Rule:
-    return Rule(reason, signal, says, spans=((-math.inf, limit),), reopen=((-math.inf, round(limit - hysteresis, 6)),))
+    reopen = round(limit - hysteresis, 6)
+    return Rule(reason, signal, says, spans=((-math.inf, limit),), reopen=((-math.inf, reopen),))
 
 
 def _good(facts: Facts, name: str) -> Value:
@@ -216,10 +217,15 @@ def _good(facts: Facts, name: str) -> Value:
     return fact.value if fact is not None and fact.quality is Quality.GOOD else None
 
 
+def _number(value: Value) -> float | None:
+    return None if value is None or isinstance(value, bool | str) else float(value)
+
+
 def _contradictions(facts: Facts) -> list[Because]:
     """Pairs of good facts that cannot both be true; they close also where each alone would not be asked for."""
     gear, lock, speed = (_good(facts, name) for name in (signals.GEAR, signals.PARK_LOCK, signals.SPEED))
-    fast = isinstance(speed, float | int) and abs(speed) > CONTRADICTION_KMH
+    driven_kmh = _number(speed)
+    fast = driven_kmh is not None and abs(driven_kmh) > CONTRADICTION_KMH
     pairs = (
         (gear == signals.GEAR_PARK and fast, signals.GEAR, "Park, yet the car is driving", gear),
         (lock is True and gear not in (None, signals.GEAR_PARK), signals.PARK_LOCK, "engaged, yet a gear is in", lock),
@@ -227,11 +233,7 @@ def _contradictions(facts: Facts) -> list[Because]:
         (_good(facts, signals.IS_MOVING) is False and fast, signals.IS_MOVING, "still, yet the car is driving", False),
         (_good(facts, signals.IS_CHARGING) is True and fast, signals.IS_CHARGING, "charging, yet driving", True),
     )
-    return [
-        Because("signals_contradict", name, says, value, "", None, None, 0)
-        for is_so, name, says, value in pairs
-        if is_so
-    ]
+    return [Because("signals_contradict", name, says, value, "") for is_so, name, says, value in pairs if is_so]
 
 
 def _doubt(fact: Fact) -> Because:
@@ -242,18 +244,16 @@ def _doubt(fact: Fact) -> Because:
         Quality.INVALID: "not a value that it can have",
         Quality.CONTRADICTORY: "two sources differ",
     }[fact.quality]
-    return Because(_DOUBT[fact.quality], fact.name, says, fact.seen, signal.unit, None, None, 0)
+    return Because(_DOUBT[fact.quality], fact.name, says, fact.seen, signal.unit)
 
 
 def _broken(rule: Rule, value: Value) -> Because:
-    limit: Value = None
-    opens_at: Value = None
-    if rule.spans and isinstance(value, int | float):
-        limit = _nearest(rule.spans, value)
-        opens_at = _nearest(rule.reopen, value)
-    shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
-    says = rule.says.replace("{limit}", shown)
-    return Because(rule.reason, rule.signal, says, value, SIGNALS[rule.signal].unit, limit, opens_at, 0)
+    number = _number(value)
+    limit = opens_at = None
+    if number is not None and rule.spans:
+        limit, opens_at = _nearest(rule.spans, number), _nearest(rule.reopen, number)
+    says = rule.says if limit is None else rule.says.replace("{limit}", f"{limit:g}")
+    return Because(rule.reason, rule.signal, says, value, SIGNALS[rule.signal].unit, limit, opens_at)
 
 
 def _nearest(spans: tuple[tuple[float, float], ...], value: float) -> float:

@@ -27,7 +27,13 @@ POLICY = Policy(timing=Timing(dwell_s=0.5, drain_s=0.2), car=Car(not_fitted=NOT_
 
 
 def candump(frames: list[tuple[int, int, bytes]]) -> str:
-    return "".join(f"(1700000000.{ms * 1000:06d}) can0 {each:03X}#{data.hex().upper()}\n" for ms, each, data in frames)
+    """Returns `frames` of (ms, id, data) as `candump -l` writes them."""
+    begin_us = 1_700_000_000_000_000
+    times = [divmod(begin_us + ms * 1000, 1_000_000) for ms, _, _ in frames]
+    return "".join(
+        f"({whole}.{us:06d}) can0 {frame_id:03X}#{data.hex().upper()}\n"
+        for (whole, us), (_, frame_id, data) in zip(times, frames, strict=True)
+    )
 
 
 def states(url: str, for_ms: int) -> list[State]:

@@ -1,0 +1,1 @@
+"""Mirrors firmware_bridge/proof/."""
