@@ -1,7 +1,10 @@
 """From a URL to a link: one table of schemes, read by both sides.
 
-unix:/path/to/socket        on this machine; the file's mode says who may connect
-tls://host:port             mutual TLS 1.3 with pinned certificates; [::1] for IPv6
+    unix:/path/to/socket        on this machine; the file's mode says who may connect
+    tls://host:port             mutual TLS 1.3 with pinned certificates; [::1] for IPv6
+    relay://host:port/TOKEN     the same TLS, end to end through a relay where both sides can only dial out
+
+A new kind of link is a row in SCHEMES; tests/transport/links.py runs the contract over every row.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from urllib.parse import urlsplit
 
 from runtime.transport.errors import BadAddress, NoIdentity
 from runtime.transport.identity import Identity
+from runtime.transport.rendezvous import dial_relay, listen_relay, parse_relay
 from runtime.transport.stream import Handler, Server, Stream
 from runtime.transport.tls import dial_tls, listen_tls
 from runtime.transport.unix import dial_unix, listen_unix
@@ -44,9 +48,18 @@ async def _listen_tls(url: str, identity: Identity | None, handler: Handler) -> 
     return await listen_tls(*host_port(url), _needed(identity, url), handler)
 
 
+async def _dial_relay(url: str, identity: Identity | None, timeout_s: float) -> Stream:
+    return await dial_relay(parse_relay(url), _needed(identity, url), timeout_s)
+
+
+async def _listen_relay(url: str, identity: Identity | None, handler: Handler) -> Server:
+    return await listen_relay(parse_relay(url), _needed(identity, url), handler)
+
+
 SCHEMES: dict[str, Scheme] = {
     "unix": Scheme(_dial_unix, _listen_unix, "unix:/path/to/socket"),
     "tls": Scheme(_dial_tls, _listen_tls, "tls://host:port"),
+    "relay": Scheme(_dial_relay, _listen_relay, "relay://host:port/TOKEN"),
 }
 
 
@@ -66,8 +79,11 @@ async def listen(url: str, identity: Identity | None, handler: Handler) -> Serve
 
 def check_url(url: str) -> None:
     """Raises BadAddress if `url` could not be dialled; touches no network."""
-    if _scheme(url) is SCHEMES["tls"]:
+    scheme = _scheme(url)
+    if scheme is SCHEMES["tls"]:
         host_port(url)
+    elif scheme is SCHEMES["relay"]:
+        parse_relay(url)
 
 
 def host_port(url: str) -> tuple[str, int]:

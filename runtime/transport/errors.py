@@ -26,7 +26,7 @@ class TransportError(RuntimeFault):
 class BadAddress(TransportError):
     """The URL of a desktop has an unknown scheme or lacks a part."""
 
-    next_step: ClassVar[str] = "write unix:/path/to/socket or tls://host:port"
+    next_step: ClassVar[str] = "write unix:/path/to/socket, tls://host:port or relay://host:port/TOKEN"
 
 
 class AddressTaken(TransportError):

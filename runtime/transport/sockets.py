@@ -17,7 +17,7 @@ from runtime.transport.stream import RECEIVE_BYTES, WRITE_HIGH_BYTES, Handler
 
 READ_HIGH_BYTES = 1 << 20
 CLOSE_S = 1.0  # what was sent has this long to go out after `close`
-MAX_PEERS = 64  # at once on one listener; more are hung up on
+MAX_PEERS = 64  # at once on one listener, unless it says otherwise; more are hung up on
 
 log = logging.getLogger("idlehands.transport")
 
@@ -127,8 +127,9 @@ class SocketStream(asyncio.Protocol):
 class SocketServer:
     """Runs `handler` with a stream for each peer; `serve` is given the peers by the event loop."""
 
-    def __init__(self, address: str, handler: Handler) -> None:
+    def __init__(self, address: str, handler: Handler, max_peers: int = MAX_PEERS) -> None:
         self.address = address
+        self._max_peers = max_peers
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
         self.listening: asyncio.Server | None = None
@@ -138,8 +139,8 @@ class SocketServer:
         return _Served(self)
 
     def greet(self, stream: SocketStream) -> None:
-        if len(self._tasks) >= MAX_PEERS:
-            log.warning("hung up on %s: %d peers are connected already", stream.peer, MAX_PEERS)
+        if len(self._tasks) >= self._max_peers:
+            log.warning("hung up on %s: %d peers are connected already", stream.peer, self._max_peers)
             stream.close()
             return
         task = asyncio.ensure_future(self._serve(stream))

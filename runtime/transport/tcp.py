@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from runtime.transport.errors import AddressTaken, Unreachable
-from runtime.transport.sockets import SocketServer, SocketStream
+from runtime.transport.sockets import MAX_PEERS, SocketServer, SocketStream
 from runtime.transport.stream import Handler
 
 
@@ -24,11 +24,13 @@ async def dial_tcp(host: str, port: int, timeout_s: float) -> SocketStream:
     return stream
 
 
-async def listen_tcp(host: str, port: int, scheme: str, handler: Handler) -> SocketServer:
+async def listen_tcp(
+    host: str, port: int, scheme: str, handler: Handler, *, max_peers: int = MAX_PEERS, backlog: int = 16
+) -> SocketServer:
     """Listens on `host`:`port` (port 0: any free one). Raises AddressTaken."""
-    server = SocketServer("", handler)
+    server = SocketServer("", handler, max_peers)
     try:
-        listening = await asyncio.get_running_loop().create_server(server.protocol, host, port, backlog=16)
+        listening = await asyncio.get_running_loop().create_server(server.protocol, host, port, backlog=backlog)
     except OSError as error:
         raise AddressTaken(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     server.listening = listening

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 
 from runtime.transport.errors import (
     ExpiredCertificate,
@@ -102,7 +102,7 @@ class TlsStream:
         self._closed = True
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()  # leaves our close_notify in the BIO; the peer's is not waited for
-        self._background(self._part())
+        self._background(self._part)
 
     async def wait_closed(self) -> None:
         if self._working is not None:
@@ -126,12 +126,12 @@ class TlsStream:
     def _answer(self) -> None:
         """Sends what reading has made TLS say (a key update). Not awaited: readers that wait can lock up both ends."""
         if self._outgoing.pending and not self._sending.locked():
-            self._background(self._flush())
+            self._background(self._flush)
 
-    def _background(self, work: Coroutine[None, None, None]) -> None:
+    def _background(self, work: Callable[[], Awaitable[None]]) -> None:
         async def quietly() -> None:
             with contextlib.suppress(TransportError):  # the next send or receive meets the same error
-                await work
+                await work()
 
         self._working = asyncio.ensure_future(quietly())
 

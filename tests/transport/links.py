@@ -11,6 +11,8 @@ from pathlib import Path
 from runtime.transport.dial import dial, listen
 from runtime.transport.identity import Identity
 from runtime.transport.memory import pair
+from runtime.transport.relay import serve_relay
+from runtime.transport.rendezvous import new_token
 from runtime.transport.stream import Stream
 from runtime.transport.tls import secure
 
@@ -27,7 +29,9 @@ def identities(folder: Path) -> tuple[Identity, Identity]:
 
 
 @asynccontextmanager
-async def listened(url: str, car: Identity | None, desktop: Identity | None) -> AsyncIterator[Pair]:
+async def listened(
+    url: str, car: Identity | None, desktop: Identity | None, ready: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Pair]:
     """A pair through `listen` and `dial` at `url`."""
     accepted: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
@@ -38,6 +42,8 @@ async def listened(url: str, car: Identity | None, desktop: Identity | None) -> 
 
     server = await listen(url, desktop, handler)
     try:
+        while not ready():
+            await asyncio.sleep(0)
         near = await dial(server.address, car)
         yield near, await accepted
         near.close()
@@ -70,6 +76,18 @@ async def tls() -> AsyncIterator[Pair]:
 
 
 @asynccontextmanager
+async def relayed() -> AsyncIterator[Pair]:
+    relay_server, relay = await serve_relay("127.0.0.1", 0)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"{relay_server.address}/{new_token()}"
+            async with listened(url, *identities(Path(folder)), ready=lambda: relay.waiting > 0) as ends:
+                yield ends
+    finally:
+        await relay_server.close()
+
+
+@asynccontextmanager
 async def tls_in_memory() -> AsyncIterator[Pair]:
     with tempfile.TemporaryDirectory() as folder:
         car, desktop = identities(Path(folder))
@@ -88,4 +106,5 @@ LINKS: dict[str, Callable[[], AbstractAsyncContextManager[Pair]]] = {
     "unix": unix,
     "tls": tls,
     "tls in memory": tls_in_memory,
+    "relay": relayed,
 }
