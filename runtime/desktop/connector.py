@@ -14,8 +14,12 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kernels.gate.word import boottime_ns
 from runtime.desktop.desktop_link import DesktopLink, Ending
@@ -28,6 +32,7 @@ from runtime.desktop.takeover import Holder, People, Signal, Takeover, TakeoverR
 from runtime.transport.dial import listen
 from runtime.transport.identity import Identity
 from runtime.transport.stream import Server, Stream
+from runtime.wire.actions import Action
 from runtime.wire.messages import Hello
 from runtime.wire.session_desktop import Known
 from runtime.wire.tables import CloseReason
@@ -51,6 +56,7 @@ class Connector:
     people: People | None = None
     takeover: Takeover = field(default_factory=lambda: Takeover(TakeoverRules()))
     keeper: LimitKeeper | None = None
+    camera: Callable[[NDArray[np.uint8], Action], str] | None = None
     allow: Callable[[Hello], CloseReason | None] = lambda hello: None
     clock: Callable[[], int] = boottime_ns
 
@@ -128,7 +134,7 @@ class Connector:
     async def _run(self, link: DesktopLink, hello: Hello) -> None:
         self._current = link
         self._sessions += 1
-        link.guard, link.keeper = self.guard, self.keeper
+        link.guard, link.keeper, link.camera = self.guard, self.keeper, self.camera
         if self.keeper is not None:
             self.keeper.session_opened()
         try:
@@ -237,7 +243,12 @@ async def serve_desktop(
         rules = rules or DesktopRules()
         takeover = Takeover(rules.takeover.rules())
         keeper = LimitKeeper(rules.limits, boottime_ns, window_of=window_of)
-        connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover, keeper)
+        camera = None
+        if rules.log.pictures:
+            from runtime.desktop.pictures import keep_picture  # needs Pillow, only here
+
+            camera = partial(keep_picture, journal.folder)
+        connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover, keeper, camera)
         connector.settle()
         connector.watch_people()
         server = await listen(listen_url, identity, connector.handle)

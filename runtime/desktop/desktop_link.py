@@ -8,12 +8,17 @@ ticks   silence ends the session; the guard is told that this loop runs
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import DesktopLost
@@ -25,7 +30,7 @@ from runtime.desktop.limits import LimitKeeper
 from runtime.desktop.outbox import Outbox
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
-from runtime.wire.actions import Drag, Type
+from runtime.wire.actions import Action, Drag, Type
 from runtime.wire.messages import Act, Hello, Interest
 from runtime.wire.session import HEARTBEAT_NS, Closed, State, Transmit
 from runtime.wire.session_desktop import DesktopSession, Known, Refused
@@ -36,6 +41,7 @@ _LONG_TEXT = 64  # characters; more than these are typed in a thread
 _MANY_TILES = 64  # more than these are captured in a thread: about 0.5 ms
 _SAME_MACHINE = ("uid:", "memory")  # how the peers of such links are called
 _TELLING_BYTES = 1 << 20  # so many must be sent to tell how fast a link is: more than the buffers below it hold
+_FRAMES_NAMED = 64  # whose hashes are kept for the log: an action refers to one of the last few
 _FAREWELL_S = 1.0  # a link that does not take our last words in this is closed without them
 _FRAME_INTERVAL_S = 0.004  # between two captures of a screen that never rests
 
@@ -67,6 +73,9 @@ class DesktopLink:
         self.ended = asyncio.Event()
         self.guard: Guard | None = None
         self.keeper: LimitKeeper | None = None
+        self.camera: Callable[[NDArray[np.uint8], Action], str] | None = None
+        self._shown: Frame | None = None
+        self._seen: dict[int, str] = {}
         self._stream, self._desktop, self._journal, self._tell = stream, desktop, journal, tell
         self._session = DesktopSession(self._clock())
         self._outbox = Outbox(stream)
@@ -267,21 +276,25 @@ class DesktopLink:
         self, act: Act, outcome: Outcome, reason: Refusal, received_ns: int, applied_ns: int, grabbed_us: int
     ) -> None:
         inputs = inputs_of(act.action) if outcome is Outcome.applied else Inputs()
-        self._tell(
-            "action",
-            job=act.job,
-            owner_epoch=act.owner_epoch,
-            seq=act.seq,
-            frame=act.frame,
-            kind=type(act.action).__name__.lower(),
-            outcome=outcome.name,
-            reason=reason.name,
-            buttons=len(inputs.buttons),
-            keys=inputs.keys,
-            received_ns=received_ns,
-            applied_ns=applied_ns,
-            grabbed_us=grabbed_us,
-        )
+        told: dict[str, Any] = {
+            "job": act.job,
+            "owner_epoch": act.owner_epoch,
+            "seq": act.seq,
+            "frame": act.frame,
+            "seen": self._seen.get(act.frame, ""),
+            "kind": type(act.action).__name__.lower(),
+            "outcome": outcome.name,
+            "reason": reason.name,
+            "buttons": len(inputs.buttons),
+            "keys": inputs.keys,
+            "received_ns": received_ns,
+            "applied_ns": applied_ns,
+            "grabbed_us": grabbed_us,
+        }
+        if self.camera is not None and self._shown is not None:
+            told["picture"] = self.camera(self._shown.pixels, act.action)
+        # After the result, which a car waits for.
+        asyncio.get_running_loop().call_soon(partial(self._tell, "action", **told))
 
     # Looking.
 
@@ -322,6 +335,10 @@ class DesktopLink:
             capture_us=frame.capture_us,
             interest=self._interest,
         )
+        self._shown = frame
+        self._seen[frame.frame_id] = hashlib.blake2b(frame.hashes.tobytes(), digest_size=16).hexdigest()
+        if len(self._seen) > _FRAMES_NAMED:
+            del self._seen[next(iter(self._seen))]
         began_ns, sent_bytes = self._clock(), 0
         for part in parts:
             data = self._session.send_part(part)

@@ -83,11 +83,19 @@ class Takeovers:
 
 
 @dataclass(frozen=True)
+class Logging:
+    """What is kept of sessions on this desktop. The log itself always is; typed texts never are."""
+
+    pictures: bool = setting(False, doc="A small picture of the screen at every action, beside the log")
+
+
+@dataclass(frozen=True)
 class DesktopRules:
-    """The file: [limits] and [takeover]."""
+    """The file: [limits], [takeover] and [log]."""
 
     limits: Limits = field(default_factory=Limits)
     takeover: Takeovers = field(default_factory=Takeovers)
+    log: Logging = field(default_factory=Logging)
 
 
 def load_rules(path: str | os.PathLike[str]) -> DesktopRules:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from runtime.desktop.connector import Events, serve_desktop
 from runtime.desktop.journal import Journal
 from runtime.desktop.limits import DesktopRules, load_rules
+from runtime.desktop.log import SessionLog
 from runtime.desktop.watchdog import Watchdog
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.desktop import X11Desktop
@@ -38,6 +40,12 @@ async def serve_display(
     rules = load_rules(path) if limits_path is not None or path.exists() else DesktopRules()
     with ExitStack() as held:
         journal = held.enter_context(closing(Journal(state_folder)))
+        log = held.enter_context(closing(SessionLog(journal.folder)))
+
+        def tell(event: dict[str, Any]) -> None:
+            log.append(event)
+            events(event)
+
         desktop = held.enter_context(closing(X11Desktop(display, journal.folder)))
         watchdog = held.enter_context(closing(Watchdog(desktop.display, desktop.pressed_list.path)))
         people = held.enter_context(
@@ -49,7 +57,7 @@ async def serve_display(
             listen_url,
             identity,
             journal,
-            events,
+            tell,
             guard=watchdog,
             people=people,
             rules=rules,
