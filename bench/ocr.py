@@ -19,13 +19,13 @@ import onnxruntime
 from kernels.frames.tiles import TILE, tile_hashes
 from models.text_reader.screens import screen
 from models.text_reader.strings import MEASURE_SEED, Sample, fonts_here, samples
-from runtime.agent.assets import BundleAssets
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.detection import detector_image
 from runtime.agent.geometry import Box
 from runtime.agent.line_image import line_image
 from runtime.agent.recognition import HEIGHT, WIDEST, LineReader, decode, read_alphabet
 from runtime.backends.protocol import Limits
+from runtime.daemon.assets import BundleAssets
 from runtime.desktop.frame import Frame
 from runtime.store.bundle import Bundle, sign
 from runtime.store.keys import SigningKey
@@ -53,9 +53,10 @@ def run(argv: list[str]) -> dict[str, Any]:
         float_file = chosen.float / "ch_PP-OCRv4_rec_infer.onnx"
         if float_file.is_file():
             rows.append(_strings("float", _session(float_file), strings, alphabet))
-        reader = LineReader(assets.model("recognise"), alphabet)
+        model = assets.model("recognise")
+        reader = LineReader(model, alphabet)
         rows += _screens(reader, _session(bundle.path("det.onnx")), chosen.rounds)
-        assets.close()
+        model.close()
     result: dict[str, Any] = {"rows": rows, "fonts": len(fonts_here()), "threads": 1}
     if len(rows) > 1 and rows[1]["what"].startswith("strings, float"):
         result["lost_points"] = round(100 * (rows[1]["right"] - rows[0]["right"]), 2)

@@ -17,7 +17,7 @@ from runtime.agent.typing import masked, pick_field, shown_in
 from runtime.agent.words import COLOURS
 from runtime.wire.actions import Click, Drag, Key, Move, Scroll, Type, Wait
 
-_PATIENCE = 10  # looks at a screen that may still be opening; menus take a third of a second
+_PATIENCE = 20  # looks at a screen that may still be opening; menus take a third of a second
 _PAUSE_MS = 40
 _LONGEST_WATCH = 5000  # looks at a number that is waited for
 

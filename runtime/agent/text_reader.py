@@ -22,7 +22,7 @@ from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.reading import Screen
 from runtime.agent.recognition import LineReader, read_alphabet
 from runtime.desktop.frame import Frame
-from runtime.wire.actions import Done, Fail
+from runtime.wire.actions import Done, Fail, Wait
 
 RECOGNISER, ALPHABET = "recognise", "alphabet.txt"
 _MOST_STEPS = 200
@@ -52,7 +52,7 @@ class TextReader:
             act = self._act(screen, instruction, memory)
         except GateClosed:
             return Preempted()
-        memory.step += 1
+        memory.step += not isinstance(act.action, Wait)
         memory.screen = screen.digest
         region = None if act.region is None else act.region.grown(0, view.width, view.height)
         return Decision(act.action, pack(memory), act.confidence, None if region is None else tuple(region))  # type: ignore[arg-type]

@@ -7,9 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from bench.ocr import install
-from runtime.agent.assets import Assets, BundleAssets, NoAssets
+from runtime.agent.assets import Assets, NoAssets
 from runtime.agent.protocol import AGENTS
 from runtime.backends.protocol import Limits
+from runtime.daemon.assets import BundleAssets
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="idlehands-tests-")  # goes with the process
 
