@@ -103,6 +103,7 @@ def _missing(screen: Screen, goals: tuple[Goal, ...], memory: Memory, name: str)
     memory.next_name()
     if target is not None:
         return click(target.region, target.confidence / 2)
+    memory.missing = memory.missing or name
     return _click(screen, goals, memory)
 
 

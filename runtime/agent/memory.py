@@ -17,7 +17,7 @@ class Memory(msgspec.Struct, array_like=True):
 
     tried: CRC-32 of the labels clicked in search of something. screen: CRC-32 of the last screen, to see what a scroll
     or a click did. scrolled: how often in a row, -1 when there is nothing more to scroll to. noted: what was read or
-    must be typed. used: the fields (x, y) that were filled.
+    must be typed. used: the fields (x, y) that were filled. missing: the first name that was nowhere to be found.
     """
 
     version: int = VERSION
@@ -32,6 +32,7 @@ class Memory(msgspec.Struct, array_like=True):
     noted: str = ""
     tried: list[int] = []
     used: list[tuple[int, int]] = []
+    missing: str = ""
 
     def next_goal(self) -> None:
         self.goal += 1

@@ -69,7 +69,10 @@ class TextReader:
             if act is not None:
                 return act
             memory.next_goal()
-        return confirm(screen, goals, memory) or Act(Done())
+        act = confirm(screen, goals, memory)
+        if act is None and memory.missing:
+            return Act(Fail(f"{memory.missing!r} was not to be found on the screen"), confidence=0.0)
+        return act or Act(Done())
 
 
 def make(assets: Assets) -> TextReader:

@@ -7,7 +7,7 @@ import pytest
 from runtime.agent.protocol import Decision
 from runtime.agent.text_reader import TextReader, make
 from runtime.desktop.frame import Frame
-from runtime.wire.actions import Action, Click, Done, Key, Move, Scroll, Type, Wait
+from runtime.wire.actions import Action, Click, Done, Fail, Key, Move, Scroll, Type, Wait
 from tests.agent.readers import reader_assets
 from tests.agent.screens import Canvas
 
@@ -27,7 +27,7 @@ def actions(agent: TextReader, instruction: str, *screens: Frame, most: int = 12
         state = decision.state
         if not isinstance(decision.action, Wait):
             done.append(decision.action)
-        if isinstance(decision.action, Done) or len(done) == most:
+        if isinstance(decision.action, Done | Fail) or len(done) == most:
             break
     return done
 
@@ -119,7 +119,8 @@ def test_what_is_nowhere_is_looked_for_and_then_left(agent: TextReader) -> None:
     done = actions(agent, 'Switch between the tabs to find and click on the link "zebra".', canvas.frame())
     assert at(15, 25, 60, 25, done[0])
     assert at(85, 25, 60, 25, done[1])
-    assert done[-1] == Done()
+    assert isinstance(done[-1], Fail)
+    assert "zebra" in done[-1].reason
 
 
 def test_copying_is_done_by_keys(agent: TextReader) -> None:
