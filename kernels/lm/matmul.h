@@ -163,6 +163,7 @@ LANES void panel_tile(int type, int count, const uint8_t *panel, const ih_lm_inp
             TILE(type, MATMUL_ROWS, common || MATMUL_ROWS <= 4);                                                              \
             TILE(type, 8, common && MATMUL_ROWS > 8);                                                                         \
             TILE(type, 4, MATMUL_ROWS > 4);                                                                                   \
+            TILE(type, 2, common && MATMUL_ROWS > 4);                                                                         \
             TILE(type, 1, 1);                                                                                                 \
         }                                                                                                                     \
     }
