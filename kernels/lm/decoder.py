@@ -1,4 +1,4 @@
-"""Free decoding: tokens drawn one after another until a stop token or a limit, and stopped and gone on with by the gate."""
+"""Free decoding: token after token until a stop token or a limit; the gate may stop it and it can be gone on with."""
 
 from __future__ import annotations
 
