@@ -69,7 +69,7 @@ def cut(data: bytes | memoryview) -> list[int]:
 
 
 def _candidates(data: NDArray[np.uint8], overlap: int, begin: int) -> NDArray[np.int64]:
-    """Returns the offsets behind which a chunk may end. `data` has `overlap` bytes before its block, which is at `begin`.
+    """Returns the offsets behind which a chunk may end. The block is at `begin`; `data` has `overlap` bytes before it.
 
     The hash of 2m bytes is made of two of m bytes: five additions of whole arrays in place of a loop over bytes.
     """
