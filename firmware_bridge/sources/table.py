@@ -37,6 +37,7 @@ SOURCES: dict[str, tuple[str, str, str]] = {
     "clock": (_HERE + "wall_clock:open_wall_clock", "clock:", "the local time of day, for the owner's hours"),
     "consent": (_HERE + "consent:open_consent", "consent:FILE?key=FILE&seen=FILE", "the owner's signed consent"),
     "flags": (_HERE + "flags:open_flags", "flags:FOLDER", "files with true or false, written by other services"),
+    "kuksa": (_HERE + "kuksa:open_kuksa", "kuksa:HOST:PORT?ca=FILE&token=FILE", "a KUKSA databroker (kuksa.val.v2)"),
     "sysfs": (_HERE + "sysfs:open_sysfs", "sysfs:?every_ms=200&zones=cpu,gpu", "the computer's own sensors"),
     "trace": (_HERE + "trace:open_trace", "trace:FILE?cues=FIFO&end=hold", "a recorded trace"),
 }
