@@ -1,9 +1,10 @@
-"""Brings one line of text to the size that a recogniser takes: cubic, antialiased, as two small matrix products.
+"""Brings one line of text to the size that a recogniser takes: cubic and antialiased, rows first, then columns.
 
-    pixels (h, w, 3) u8 ──► rows (48, h) · pixels · columns (w, W) ──► (3, 48, W) float32 in -1 … 1
+    pixels (h, w, 3) u8 ──► (48, w, 3) ──► (48, W, 3) ──► (3, 48, W) float32 in -1 … 1
 
 Interpolation: Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = -0.75; widened by
-the ratio when it shrinks, so that large text is averaged and small text (most of a screen) is not smeared.
+the ratio when it shrinks, so that large text is averaged and small text (most of a screen) is not smeared. A few taps
+are added up by hand: a matrix product would wake the BLAS threads, which spin while others need the core.
 """
 
 from __future__ import annotations
@@ -30,15 +31,24 @@ def line_image(pixels: NDArray[np.uint8], box: Box, height: int, widest: int) ->
     crop = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, :3]
     crop = crop[(rows - rows[0])[:, None], (columns - columns[0])[None, :]].astype(np.float32)
     width = min(widest, max(8, round(len(columns) * height / len(rows))))
-    tall = np.tensordot(_weights(len(rows), height), crop, axes=(1, 0))
-    scaled = np.tensordot(_weights(len(columns), width), tall, axes=(1, 1))
-    image: NDArray[np.float32] = scaled.transpose(2, 1, 0).clip(0, 255) / np.float32(127.5) - np.float32(1)
+    tall = _resampled(crop, height)
+    wide = _resampled(tall.transpose(1, 0, 2), width)
+    image: NDArray[np.float32] = wide.transpose(2, 1, 0).clip(0, 255) / np.float32(127.5) - np.float32(1)
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
+def _resampled(values: NDArray[np.float32], target: int) -> NDArray[np.float32]:
+    """Returns float32 (target, …) for `values` (n, …): the first axis resampled."""
+    places, weights = _taps(len(values), target)
+    total = weights[:, 0, None, None] * values[places[:, 0]]
+    for tap in range(1, places.shape[1]):
+        total += weights[:, tap, None, None] * values[places[:, tap]]
+    return total
+
+
 @lru_cache(maxsize=2048)
-def _weights(size: int, target: int) -> NDArray[np.float32]:
-    """Returns float32 (target, size): how much of each source pixel goes into each target pixel; rows sum to 1."""
+def _taps(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns (target, k): which of `size` source pixels go into each target pixel, and how much; rows sum to 1."""
     ratio = size / target
     reach = max(1.0, ratio)
     centres = (np.arange(target) + 0.5) * ratio - 0.5
@@ -48,7 +58,7 @@ def _weights(size: int, target: int) -> NDArray[np.float32]:
     near = ((_SHARPNESS + 2) * distance - (_SHARPNESS + 3)) * distance**2 + 1
     far = ((_SHARPNESS * distance - 5 * _SHARPNESS) * distance + 8 * _SHARPNESS) * distance - 4 * _SHARPNESS
     values = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
-    weights = np.zeros((target, size), dtype=np.float64)
-    np.add.at(weights, (np.arange(target)[:, None], taps.clip(0, size - 1)), values)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return weights.astype(np.float32)
+    used = np.flatnonzero(np.abs(values).max(axis=0) > 0)
+    values, taps = values[:, used], taps[:, used]
+    values /= values.sum(axis=1, keepdims=True)
+    return taps.clip(0, size - 1), values.astype(np.float32)

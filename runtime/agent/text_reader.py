@@ -17,6 +17,7 @@ from runtime.agent.blocks import BlockFinder
 from runtime.agent.doing import confirm, do
 from runtime.agent.inference import GateClosed
 from runtime.agent.instruction import parse
+from runtime.agent.matching import find
 from runtime.agent.memory import Memory, pack, unpack
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.reading import Screen
@@ -61,6 +62,8 @@ class TextReader:
         """See runtime.agent.protocol.Agent."""
         self._finder = BlockFinder()
         self._reader.forget()
+        find.cache_clear()
+        parse.cache_clear()
 
     def _act(self, screen: Screen, instruction: str, memory: Memory) -> Act:
         goals = parse(instruction)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.agent.instruction import parse
+from runtime.agent.matching import find
 from runtime.agent.protocol import Decision
 from runtime.agent.text_reader import TextReader, make
 from runtime.desktop.frame import Frame
@@ -121,6 +123,15 @@ def test_what_is_nowhere_is_looked_for_and_then_left(agent: TextReader) -> None:
     assert at(85, 25, 60, 25, done[1])
     assert isinstance(done[-1], Fail)
     assert "zebra" in done[-1].reason
+
+
+def test_it_forgets_what_it_saw(agent: TextReader) -> None:
+    actions(agent, "Press login.", form())
+    assert find.cache_info().currsize
+    assert parse.cache_info().currsize
+    agent.forget()
+    assert find.cache_info().currsize == 0
+    assert parse.cache_info().currsize == 0
 
 
 def test_copying_is_done_by_keys(agent: TextReader) -> None:
