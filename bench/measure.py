@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -23,8 +24,8 @@ class Samples:
     def percentile_ms(self, percent: float) -> float:
         """Returns the nearest-rank percentile."""
         ordered = sorted(self.times_ns)
-        rank = max(0, min(len(ordered) - 1, round(percent / 100 * len(ordered) + 0.5) - 1))
-        return ordered[rank] / 1e6
+        rank = max(1, ceil(percent * len(ordered) / 100))
+        return ordered[rank - 1] / 1e6
 
     def ratio_to(self, other: Samples) -> float:
         """Returns the median over the rounds of this time over the other's (below 1: this one is faster)."""

@@ -1,20 +1,18 @@
 /* The table of the hall's variants. */
 #include "frames/frames.h"
 
-static const ih_frames_ops ops_scalar = {
-    ih_tile_group_scalar, ih_tile_finish_scalar, ih_vertical_scalar, ih_box_scalar, ih_horizontal_scalar, ih_quantise_scalar,
-};
+#define IH_FRAMES_OPS(tiles, vertical, along)                                                                       \
+    {                                                                                                               \
+        ih_tile_group_##tiles, ih_tile_finish_##tiles, ih_vertical_##vertical, ih_box_##vertical,                   \
+            ih_horizontal_##along, ih_quantise_##along,                                                             \
+    }
+
+static const ih_frames_ops ops_scalar = IH_FRAMES_OPS(scalar, scalar, scalar);
 #if defined(__x86_64__)
-static const ih_frames_ops ops_avx2 = {
-    ih_tile_group_avx2, ih_tile_finish_avx2, ih_vertical_avx2, ih_box_avx2, ih_horizontal_avx2, ih_quantise_avx2,
-};
-static const ih_frames_ops ops_avx512 = {
-    ih_tile_group_avx512, ih_tile_finish_avx512, ih_vertical_avx512, ih_box_avx512, ih_horizontal_avx2, ih_quantise_avx2,
-};
+static const ih_frames_ops ops_avx2 = IH_FRAMES_OPS(avx2, avx2, avx2);
+static const ih_frames_ops ops_avx512 = IH_FRAMES_OPS(avx512, avx512, avx2);
 #elif defined(__aarch64__)
-static const ih_frames_ops ops_neon = {
-    ih_tile_group_neon, ih_tile_finish_neon, ih_vertical_neon, ih_box_neon, ih_horizontal_neon, ih_quantise_neon,
-};
+static const ih_frames_ops ops_neon = IH_FRAMES_OPS(neon, neon, neon);
 #endif
 
 const void *const ih_frames_table[IH_VARIANT_COUNT] = {

@@ -1,0 +1,1 @@
+"""Tests of the bench: a wrong ruler is worse than none."""
