@@ -11,6 +11,7 @@ EWISE_OPS: dict[str, int]
 PARAM_NAMES: dict[str, tuple[str, ...]]
 
 def variants() -> tuple[tuple[str, bool, bool, float], ...]: ...
+def peak_gops() -> float: ...
 def evaluate(
     code: bytes,
     leaves: Sequence[Any],

@@ -33,6 +33,7 @@ cdef extern from "graph/graph.h":
         double macs_per_ns
         ih_graph_kernel *kernel[IH_OP_KINDS]
     const ih_graph_variant *ih_graph_variant_at(int index) nogil
+    double ih_graph_peak_gops() nogil
     int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate) nogil
 
 cdef extern from *:
@@ -130,6 +131,14 @@ cdef const ih_graph_variant *_variant(str name) except NULL:
                 raise ValueError(f"this CPU lacks what the variant {name!r} needs")
             return v
         index += 1
+
+
+def peak_gops():
+    """Returns the int8 GOP/s that this core's dot-product instruction reaches now, 0 where none is known."""
+    cdef double found
+    with nogil:
+        found = ih_graph_peak_gops()
+    return found
 
 
 def evaluate(bytes code, list leaves, float scale, int zero, int result, bint quantised, float out_scale, int out_zero):

@@ -1,8 +1,11 @@
 """Packed weights and plans on disk, named by the content that they were made from.
 
-    <key>.head       what the model's inputs and outputs are, and where each packed weight lies     (MessagePack)
-    <key>.weights    packed weights, only ever appended to: older plans stay valid
-    <key>.<n>.plan   one plan for one set of input shapes, named by their hash; SHA-256, then MessagePack
+    <key>.weights    SHA-256 of the head, its length (u32), head (MessagePack), packed weights. The head says what the model's inputs
+                     and outputs are and where each packed weight lies; weights are only ever appended to, so that plans stay valid
+    <key>.<n>.plan   SHA-256, then MessagePack: one plan for one set of input shapes, named by their hash, and the generation of
+                     weights that it was made for
+
+The weights themselves are not hashed, which would cost more than all the rest of a load: they are numbers, never places.
 
 key = SHA-256 over the model's bytes, the variant, and this engine's own code. Files are written whole and then renamed, so that
 a reader sees all of one or nothing; a file that does not check out is as good as none.
@@ -38,6 +41,7 @@ class Spec(msgspec.Struct, frozen=True, array_like=True):
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """What a cached model is known by. `packed`: name of a packed weight -> (offset, bytes)."""
 
+    generation: str
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     weights_bytes: int
@@ -73,24 +77,21 @@ class Cache:
         assert self.folder is not None
         return self.folder / f"{self.key}.{suffix}"
 
-    def head(self) -> Head | None:
-        """Returns the head of a complete cached model, or None."""
-        content = self._read("head")
-        if content is None:
+    def weights(self) -> tuple[Head, mmap.mmap] | None:
+        """Returns the head and the packed weights in memory of their own (huge pages where the system has them), or None."""
+        if self.folder is None:
             return None
-        try:
-            head = msgspec.msgpack.decode(content, type=Head)
-            if self._path("weights").stat().st_size < head.weights_bytes:
-                return None
-        except (msgspec.MsgspecError, OSError):
-            return None
-        return head
-
-    def weights(self, head: Head) -> mmap.mmap | None:
-        """Returns the packed weights in memory of their own (huge pages where the system has them), or None."""
-        memory = huge_memory(head.weights_bytes)
         try:
             with self._path("weights").open("rb", buffering=0) as file:
+                prefix = file.read(DIGEST_BYTES + 4)
+                size = int.from_bytes(prefix[DIGEST_BYTES:], "little")
+                if len(prefix) < DIGEST_BYTES + 4 or size > os.fstat(file.fileno()).st_size:
+                    return None
+                content = file.read(size)
+                if hashlib.sha256(content).digest() != prefix[:DIGEST_BYTES]:
+                    return None
+                head = msgspec.msgpack.decode(content, type=Head)
+                memory = huge_memory(head.weights_bytes)
                 view = memoryview(memory)[: head.weights_bytes]
                 done = 0
                 while done < head.weights_bytes:
@@ -98,29 +99,31 @@ class Cache:
                     if not count:
                         return None
                     done += count
-        except OSError:
+        except (msgspec.MsgspecError, OSError):
             return None
-        return memory
+        return head, memory
 
-    def plan(self, shapes: Mapping[str, Dims]) -> Plan | None:
-        """Returns the plan for these input shapes, or None."""
+    def plan(self, shapes: Mapping[str, Dims], generation: str) -> Plan | None:
+        """Returns the plan for these input shapes on that generation of weights, or None."""
         content = self._read(plan_name(shapes))
         if content is None:
             return None
         try:
-            return msgspec.msgpack.decode(content, type=Plan)
+            made_for, plan = msgspec.msgpack.decode(content, type=tuple[str, Plan])
         except msgspec.MsgspecError:
             return None
+        return plan if made_for == generation else None
 
-    def keep(self, head: Head, weights: bytes | bytearray) -> None:
-        """Stores the packed weights and then the head that refers to them."""
+    def keep(self, head: Head, weights: bytes) -> None:
+        """Stores the packed weights with their head."""
         if self.folder is not None:
-            self._write("weights", bytes(weights))
-            self._write_checked("head", msgspec.msgpack.encode(head))
+            content = msgspec.msgpack.encode(head)
+            self._write("weights", hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content + weights)
 
-    def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan) -> None:
+    def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan, generation: str) -> None:
         if self.folder is not None:
-            self._write_checked(plan_name(shapes), msgspec.msgpack.encode(plan))
+            payload = msgspec.msgpack.encode((generation, plan))
+            self._write(plan_name(shapes), hashlib.sha256(payload).digest() + payload)
 
     def _read(self, suffix: str) -> bytes | None:
         if self.folder is None:
@@ -131,9 +134,6 @@ class Cache:
             return None
         payload = content[DIGEST_BYTES:]
         return payload if hashlib.sha256(payload).digest() == content[:DIGEST_BYTES] else None
-
-    def _write_checked(self, suffix: str, payload: bytes) -> None:
-        self._write(suffix, hashlib.sha256(payload).digest() + payload)
 
     def _write(self, suffix: str, content: bytes) -> None:
         """Writes a whole file under a name of its own and renames it; a cache that cannot be written is no error."""

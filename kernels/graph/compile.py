@@ -122,6 +122,9 @@ class Compiler:
                 if node.label in error.message:
                     raise
                 raise type(error)(f"node {node.label!r} ({node.op}): {error.message}") from error
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # the one net under all handlers: an altered model may be wrong in ways that no check above foresaw
+                raise MalformedModelError(f"node {node.label!r} ({node.op}) is not well-formed: {error}") from error
         for index, info in enumerate(self.graph.outputs):
             self._output(CALLER + len(self.graph.inputs) + index, info.name, np.dtype(info.dtype).name)
         return self.emitter
@@ -132,6 +135,9 @@ class Compiler:
                 f"node {node.label!r}: the op {node.domain}.{node.op} is of another domain than ONNX's own"
             )
         args = [self.values[name] if name else None for name in node.inputs]
+        needed = REQUIRED.get(node.op, 1)
+        if len(args) < needed or any(arg is None for arg in args[:needed]) or not any(node.outputs):
+            raise MalformedModelError(f"node {node.label!r}: the op {node.op} needs {needed} inputs and an output")
         if node.op == "Constant":
             self.values[node.outputs[0]] = constant_value(node)
             return
@@ -1225,4 +1231,13 @@ HANDLERS: dict[str, Callable[[Compiler, Node, list[object]], None]] = {
 
 SUPPORTED = (
     frozenset(HANDLERS) | frozenset(ELEMENTWISE) | frozenset(constants.EVALUATED) | {"Clip", "Constant", "Shape"}
+)
+
+# how many inputs an op cannot do without, where it is not one
+REQUIRED = {"Constant": 0, "BatchNormalization": 5, "Range": 3, "Where": 3} | dict.fromkeys(
+    (
+        *("Add", "Conv", "ConvTranspose", "DequantizeLinear", "Div", "Equal", "Expand", "Gather", "Gemm"),
+        *("LayerNormalization", "MatMul", "Mul", "Pow", "PRelu", "QuantizeLinear", "Reshape", "Sub"),
+    ),
+    2,
 )

@@ -211,6 +211,9 @@ const ih_graph_variant *ih_graph_variant_at(int index); /* NULL past the end */
 /* Runs on from where `run` stands. IH_DONE, or IH_PREEMPTED when the gate closed: call again to go on. */
 int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate);
 
+/* int8 GOP/s of one core's dot-product instruction, measured now; 0 where it has none that is known. */
+double ih_graph_peak_gops(void);
+
 static inline uint8_t *ih_at(uint8_t *const *region, int64_t ref) {
     return region[(uint64_t)ref >> 56] + (ref & 0x00ffffffffffffffLL);
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import mmap
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -107,17 +108,17 @@ class GraphModel:
         self._plans: dict[tuple[tuple[str, Dims], ...], Plan] = {}
         self._idle: dict[int, list[mmap.mmap]] = {}
         self._weights = Blob(WEIGHTS)
-        head = cache.head()
-        memory = cache.weights(head) if head is not None else None
-        if head is not None and memory is not None:
+        cached = cache.weights()
+        if cached is not None:
+            head, self.weights_memory = cached
             self.inputs, self.outputs = head.inputs, head.outputs
-            self._weights.data = bytearray(0)
+            self._generation = head.generation
             self._weights.start = head.weights_bytes
             self._weights.known = {key: Buffer(WEIGHTS, size, offset) for key, (offset, size) in head.packed.items()}
-            self.weights_memory = memory
         else:
             graph = self._read()
             self.inputs, self.outputs = tuple(map(_spec, graph.inputs)), tuple(map(_spec, graph.outputs))
+            self._generation = secrets.token_hex(8)
             self.weights_memory = huge_memory(ALIGN)
             self._check_ops(graph)
         if all(None not in spec.shape for spec in self.inputs):
@@ -161,13 +162,13 @@ class GraphModel:
         if plan is not None:
             return plan
         self._check_shapes(shapes)
-        plan = self._cache.plan(shapes)
+        plan = self._cache.plan(shapes, self._generation)
         if plan is None:
             before = self._weights.size
             plan = make_plan(self._read(), shapes, self._weights, self.variant)
             if self._weights.size != before:
                 self._grow()
-            self._cache.keep_plan(shapes, plan)
+            self._cache.keep_plan(shapes, plan, self._generation)
         self._plans[key] = plan
         return plan
 
@@ -215,7 +216,7 @@ class GraphModel:
         self._weights.start = self._weights.size
         self._weights.data = bytearray()
         packed = {str(key): (buffer.offset, buffer.size) for key, buffer in self._weights.known.items()}
-        self._cache.keep(Head(self.inputs, self.outputs, self._weights.start, packed), memory[: self._weights.start])
+        self._cache.keep(Head(self._generation, self.inputs, self.outputs, self._weights.start, packed), memory[: self._weights.start])
 
     def _check_shapes(self, shapes: Mapping[str, Dims]) -> None:
         for spec in self.inputs:
