@@ -1,7 +1,7 @@
-"""The native backend: ONNX models on our own int8 kernels (kernels/graph), which look at the gate within a run.
+"""The native backend: models on our own kernels, which look at the gate within a run and go on where they stood.
 
-A paused run keeps its state and goes on where it stood. A model with an op that the engine does not know is left to the
-next backend of its manifest.
+ONNX models run on the int8 graph engine (kernels/graph), GGUF language models on native_lm.py. A model with an operator
+that the engine does not know is left to the next backend of its manifest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from kernels.graph.model import Run as GraphRun
 from kernels.graph.model import StepResult as GraphResult
 from kernels.graph.onnx_reader import Graph
 from runtime.backends.feeds import check_feeds
+from runtime.backends.native_lm import SUFFIX, load_language_model
 from runtime.backends.protocol import (
     Feeds,
     Limits,
+    Model,
     ModelRefused,
     ModelUnsupported,
     StepResult,
@@ -38,9 +40,11 @@ class NativeBackend:
 
     name = "native"
 
-    def load(self, bundle: Bundle, limits: Limits, role: str = "model") -> NativeModel:
+    def load(self, bundle: Bundle, limits: Limits, role: str = "model") -> Model:
         """Loads a model of the bundle. Raises ModelUnsupported, ModelRefused, BundleError."""
         entry = model_entry(bundle, role)
+        if entry.file.endswith(SUFFIX):
+            return load_language_model(bundle, limits, role)
         path = bundle.path(entry.file)
         check_memory(bundle, role, entry.memory_bytes, limits)
         where = f"bundle '{bundle.reference}', model '{role}'"

@@ -49,7 +49,9 @@ def chain(layers: int, *, width: int = 64, rows: int | str = "n") -> bytes:
     return cast(bytes, model.SerializeToString())
 
 
-def installed(folder: Path, files: dict[str, bytes], models: dict[str, Any], *, name: str = "net") -> Bundle:
+def installed(
+    folder: Path, files: dict[str, bytes], models: dict[str, Any], *, name: str = "net", kind: str = "onnx"
+) -> Bundle:
     """Returns an installed bundle; the store, its key and its sources lie in `folder`."""
     store = ModelStore(folder / "store")
     key_path = folder / "key"
@@ -59,7 +61,7 @@ def installed(folder: Path, files: dict[str, bytes], models: dict[str, Any], *, 
     source.mkdir()
     for file, data in files.items():
         (source / file).write_bytes(data)
-    description = {"name": name, "version": "1", "kind": "onnx", "licence": "Apache-2.0", "models": models}
+    description = {"name": name, "version": "1", "kind": kind, "licence": "Apache-2.0", "models": models}
     pack(source, folder / f"{name}.ihb", description=description)
     sign(folder / f"{name}.ihb", key)
     return store.install(folder / f"{name}.ihb")
