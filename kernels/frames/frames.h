@@ -44,7 +44,7 @@ static inline int ih_tile_arena(int w)
 }
 
 /* Hashes of all tiles, row by row; hashes (ceil(h/64), ceil(w/64), 16); arena of ih_tile_arena(w) sums.
- * IH_PREEMPTED between two rows of tiles. */
+ * IH_PREEMPTED between two groups of rows. */
 int ih_tile_hashes(int variant, const ih_frame *frame, const ih_tile_key *key, const ih_gate *gate,
                    ih_tile_sums *arena, uint8_t *hashes);
 

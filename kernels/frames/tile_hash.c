@@ -72,7 +72,7 @@ int ih_tile_hashes(int variant, const ih_frame *frame, const ih_tile_key *key, c
                    ih_tile_sums *sums, uint8_t *hashes)
 {
     for (int slab = 0; slab * IH_TILE_ROWS < frame->h; slab++) {
-        if (slab % IH_TILE_GROUPS == 0 && !ih_gate_is_open(gate)) /* about 20 us of work at 1080p */
+        if (slab % 2 == 0 && !ih_gate_is_open(gate)) /* 5 us of work at 1080p, on a slow core 50 */
             return IH_PREEMPTED;
         ih_tile_slab(ih_frames_ops_of(variant), frame, slab, key, sums, hashes);
     }
