@@ -8,6 +8,7 @@ from collections.abc import Callable
 from runtime.agent.acts import Act, click
 from runtime.agent.adjusting import drag, slide, spin
 from runtime.agent.answers import answer, first_number, numbers, value_of
+from runtime.agent.calendars import parse_date, pick_date
 from runtime.agent.instruction import Goal
 from runtime.agent.memory import Memory
 from runtime.agent.reading import Screen
@@ -41,6 +42,9 @@ def _click(screen: Screen, goals: tuple[Goal, ...], memory: Memory) -> Act | Non
     goal = goals[memory.goal]
     if goal.ordinal and goal.kind:
         return None if memory.phase else _click_kind(screen, goals, memory)
+    date = parse_date(goal.names[0]) if goal.verb == "select" and goal.names else None
+    if date is not None:
+        return pick_date(screen, date, memory)
     if goal.kind == "slider" and goal.names:
         return slide(screen, goal, memory)
     if goal.kind == "spinner" and goal.names:
