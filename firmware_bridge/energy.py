@@ -34,9 +34,17 @@ class Account:
     is_clean: bool = True
 
 
-def after(account: Account, facts: Facts, elapsed_s: float, is_working: bool, settings: Energy) -> Account:
-    """Returns the account after `elapsed_s` in which `facts` held and work ran or not."""
-    hours = max(0.0, min(elapsed_s, _LONGEST_STEP_S)) / 3600
+def after(
+    account: Account,
+    facts: Facts,
+    elapsed_s: float,
+    is_working: bool,
+    settings: Energy,
+    *,
+    longest_s: float = _LONGEST_STEP_S,
+) -> Account:
+    """Returns the account after `elapsed_s` (of which at most `longest_s` count) in which `facts` held and work ran."""
+    hours = max(0.0, min(elapsed_s, longest_s)) / 3600
     into_battery_W = _good(facts, signals.PACK_POWER)
     is_supplied = into_battery_W is not None and into_battery_W > 0
     debt_Wh, today_Wh, day = account.debt_Wh, account.today_Wh, account.day
