@@ -82,7 +82,7 @@ class Native:
     name = "native"
 
     def __init__(self, path: Path, cache: Path) -> None:
-        self.model = GraphModel.load(path, cache_dir=cache)
+        self.model = GraphModel.load(path, cache_dir=cache, independent_batch=True)
 
     def time_ns(self, feed: F32) -> tuple[int, int]:
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()

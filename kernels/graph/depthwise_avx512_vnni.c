@@ -14,15 +14,20 @@
 
 #define DOT(acc, u8, s8) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "m"(s8))
 
-enum { MAX_ROWS = 12 };
+enum { MAX_ROWS = 12, MAX_BLOCKS = 64, TILE_BYTES = 24576 /* of input: what all channel blocks read stays in the first cache */ };
+
+/* Bias and scale of one block of 32 lanes, in the order in which unpacking leaves the channels. */
+typedef struct ends {
+    __m256i bias[4];
+    __m256 scale[4];
+} ends;
 
 typedef struct lines_args {
     const uint8_t *row[MAX_ROWS]; /* input rows of the first output pixel, this block's channels */
     int64_t tap, step;            /* bytes to the next kernel column, to the next output pixel */
     int64_t kw, groups, px;
     const int8_t *w; /* (groups, kw, lines, 4, 32) of this block */
-    __m256i bias[4];
-    __m256 scale[4];
+    const ends *end;
     int32_t zero;
     const uint8_t *lut;
     uint8_t *out[2];
@@ -44,7 +49,7 @@ static inline __attribute__((always_inline)) void column(__m256i *c, const uint8
 static inline __attribute__((always_inline)) __m256i requantise(const __m256i *acc, const lines_args *t) {
     __m256i q[4];
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
-        q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[i]), t->scale[i]));
+        q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[i]), t->end->scale[i]));
     const __m256i zero = _mm256_set1_epi16((short)t->zero);
     __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
     __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
@@ -82,7 +87,7 @@ static inline __attribute__((always_inline)) void store(const lines_args *t, con
 static inline __attribute__((always_inline)) void one(const lines_args *t, int64_t px, int lines, int packed) {
     __m256i acc[2][4], c[4];
     _Pragma("GCC unroll 2") for (int l = 0; l < lines; l++)
-        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) acc[l][q] = t->bias[q];
+        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) acc[l][q] = t->end->bias[q];
     const __m256i *w = (const __m256i *)t->w;
     for (int64_t g = 0; g < t->groups; g++)
         for (int64_t i = 0; i < t->kw; i++, w += 4 * packed) {
@@ -97,7 +102,7 @@ static inline __attribute__((always_inline)) void one(const lines_args *t, int64
 static inline __attribute__((always_inline)) void two(const lines_args *t, int64_t px, int64_t kw) {
     __m256i acc[2][2][4], a[4], b[4]; /* pixel, line, quarter */
     _Pragma("GCC unroll 2") for (int l = 0; l < 2; l++)
-        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) acc[0][l][q] = acc[1][l][q] = t->bias[q];
+        _Pragma("GCC unroll 4") for (int q = 0; q < 4; q++) acc[0][l][q] = acc[1][l][q] = t->end->bias[q];
     const __m256i *w = (const __m256i *)t->w;
     for (int64_t g = 0; g < t->groups; g++) {
         column(a, t->row + 4 * g, px * t->step);
@@ -135,8 +140,8 @@ static void block_lines(const lines_args *t, int lines, int packed, int is_plain
             one(t, px, 1, 1);
 }
 
-/* Scale and bias of 32 lanes, in the order in which unpacking leaves the channels; `fold` repeats a pixel's channels. */
-static void constants(lines_args *t, const int32_t *bias, const float *scale, int64_t c, int fold) {
+/* `fold` repeats a pixel's channels. */
+static void ends_of(ends *t, const int32_t *bias, const float *scale, int64_t c, int fold) {
     int32_t b[32];
     float s[32];
     for (int i = 0; i < 32; i++) {
@@ -150,7 +155,7 @@ static void constants(lines_args *t, const int32_t *bias, const float *scale, in
     }
 }
 
-static void lines_of(const int64_t *p, uint8_t *const *region, int64_t image, int64_t line, int lines, int pair) {
+static void lines_of(const int64_t *p, uint8_t *const *region, const ends *end, int64_t image, int64_t line, int lines, int pair) {
     const int64_t c = p[IH_depthwise_c], kh = p[IH_depthwise_kh], kw = p[IH_depthwise_kw], fold = p[IH_depthwise_fold];
     const int64_t row = p[IH_depthwise_x_row] * p[IH_depthwise_dilation_y], wide = c * fold < 32 ? c * fold : 32;
     const int64_t blocks = fold > 1 || c <= 32 ? 1 : (c + 31) / 32, px = p[IH_depthwise_line_px];
@@ -159,41 +164,50 @@ static void lines_of(const int64_t *p, uint8_t *const *region, int64_t image, in
     t.step = p[IH_depthwise_x_px] * p[IH_depthwise_stride_x] * fold;
     t.out_step = p[IH_depthwise_out_px] * fold;
     t.px = (px + fold - 1) / fold;
-    t.last_lanes = (int)(px % fold ? px % fold * c : wide);
     t.groups = (kh + pair + 3) / 4;
     const uint8_t *x = ih_at(region, p[IH_depthwise_x]) + image * p[IH_depthwise_x_image] +
                        line * p[IH_depthwise_stride_y] * p[IH_depthwise_x_row];
     uint8_t *out = ih_at(region, p[IH_depthwise_out]) + image * p[IH_depthwise_out_image] + line * p[IH_depthwise_out_line];
     const int8_t *w = (const int8_t *)ih_at(region, p[IH_depthwise_w_packed]);
-    const int64_t last_row = kh - 1 + (lines == 2 ? 1 : 0);
-    for (int64_t b = 0; b < blocks; b++) {
-        const int64_t c0 = b * 32 + 32 <= c || blocks == 1 ? b * 32 : c - 32; /* the last block overlaps the one before */
-        constants(&t, (const int32_t *)ih_at(region, p[IH_depthwise_bias]) + c0, (const float *)ih_at(region, p[IH_depthwise_scale]) + c0,
-                  c - c0, (int)fold);
-        for (int64_t r = 0; r < t.groups * 4; r++) /* rows past the last have zero weights */
-            t.row[r] = x + c0 + (r < last_row ? r : last_row) * row;
-        t.w = w + b * kw * t.groups * (1 + pair) * 128;
-        t.out[0] = out + c0;
-        t.out[1] = t.out[0] + p[IH_depthwise_out_line]; /* not written where there is one line */
-        block_lines(&t, lines, 1 + pair, p[IH_depthwise_stride_x] == 1 && fold == 1);
-    }
+    const int64_t last_row = kh - 1 + (lines == 2 ? 1 : 0), px_bytes = (kh + 1) * t.step;
+    const int64_t all = t.px, tile = TILE_BYTES / px_bytes > 8 ? TILE_BYTES / px_bytes / 2 * 2 : 8;
+    for (int64_t px0 = 0; px0 < all; px0 += tile)
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t c0 = b * 32 + 32 <= c || blocks == 1 ? b * 32 : c - 32; /* the last block overlaps the one before */
+            t.end = &end[b];
+            t.px = all - px0 < tile ? all - px0 : tile;
+            t.last_lanes = px0 + t.px == all && px % fold ? (int)(px % fold * c) : (int)wide;
+            for (int64_t r = 0; r < t.groups * 4; r++) /* rows past the last have zero weights */
+                t.row[r] = x + c0 + (r < last_row ? r : last_row) * row + px0 * t.step;
+            t.w = w + b * kw * t.groups * (1 + pair) * 128;
+            t.out[0] = out + c0 + px0 * t.out_step;
+            t.out[1] = t.out[0] + p[IH_depthwise_out_line]; /* not written where there is one line */
+            block_lines(&t, lines, 1 + pair, p[IH_depthwise_stride_x] == 1 && fold == 1);
+        }
 }
 
 void ih_depthwise_avx512_vnni(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
     const int64_t pairs = (p[IH_depthwise_lines] + 1) / 2;
     const int pair = (int)p[IH_depthwise_pair];
-    if ((p[IH_depthwise_kh] + pair + 3) / 4 * 4 > MAX_ROWS) {
+    const int64_t c = p[IH_depthwise_c], fold = p[IH_depthwise_fold], blocks = fold > 1 || c <= 32 ? 1 : (c + 31) / 32;
+    if ((p[IH_depthwise_kh] + pair + 3) / 4 * 4 > MAX_ROWS || blocks > MAX_BLOCKS) {
         ih_depthwise_scalar(p, region, from, to);
         return;
+    }
+    ends end[MAX_BLOCKS];
+    for (int64_t b = 0; b < blocks; b++) {
+        const int64_t c0 = b * 32 + 32 <= c || blocks == 1 ? b * 32 : c - 32;
+        ends_of(&end[b], (const int32_t *)ih_at(region, p[IH_depthwise_bias]) + c0, (const float *)ih_at(region, p[IH_depthwise_scale]) + c0,
+                c - c0, (int)fold);
     }
     for (int64_t unit = from; unit < to; unit++) {
         const int64_t image = unit / pairs, line = unit % pairs * 2, is_two = line + 1 < p[IH_depthwise_lines];
         if (pair) {
-            lines_of(p, region, image, line, is_two ? 2 : 1, 1);
+            lines_of(p, region, end, image, line, is_two ? 2 : 1, 1);
         } else {
-            lines_of(p, region, image, line, 1, 0);
+            lines_of(p, region, end, image, line, 1, 0);
             if (is_two)
-                lines_of(p, region, image, line + 1, 1, 0);
+                lines_of(p, region, end, image, line + 1, 1, 0);
         }
     }
 }

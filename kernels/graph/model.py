@@ -54,55 +54,63 @@ def supported_variants() -> tuple[str, ...]:
 
 
 class Run:
-    """One pass through the model, from its inputs to its outputs; made by `GraphModel.start`."""
+    """One pass through the model, from its inputs to its outputs; made by `GraphModel.start`.
 
-    def __init__(self, model: GraphModel, plan: Plan, feeds: tuple[Array, ...], arena: mmap.mmap) -> None:
+    A batch of independent images is run one image after the other, each through the plan of a single one: its working memory
+    stays in the second cache, which is worth more than longer inner loops.
+    """
+
+    def __init__(self, model: GraphModel, plan: Plan, feeds: tuple[Array, ...], arena: mmap.mmap, images: int) -> None:
         self._model = model
         self._plan = plan
-        self._outputs = tuple(np.empty(port.shape, port.dtype) for port in plan.outputs)
-        regions = (
-            arena,
-            model.weights_memory,
-            plan.constants,
-            *(_bytes(a) for a in feeds),
-            *(_bytes(a) for a in self._outputs),
-        )
+        shapes = [port.shape if images == 1 else (images * port.shape[0], *port.shape[1:]) for port in plan.outputs]
+        self._outputs = tuple(np.empty(shape, port.dtype) for shape, port in zip(shapes, plan.outputs, strict=True))
+        arrays = (*feeds, *self._outputs)
         writable = (True, False, False, *(False for _ in feeds), *(True for _ in self._outputs))
-        self._runner = _graph.Runner(plan.ops, model.variant, regions, writable)
+        self._runners = []
+        for image in range(images):
+            parts = tuple(_bytes(_part(array, image, images)) for array in arrays)
+            regions = (arena, model.weights_memory, plan.constants, *parts)
+            self._runners.append(_graph.Runner(plan.ops, model.variant, regions, writable))
+        self._image = 0
         self._arena: mmap.mmap | None = arena
-        self._is_done = False
 
     def step(self, gate: int = 0) -> StepResult:
         """Runs until done or until the gate closes; called again, goes on with the same bits.
 
         `gate` is the address of an `ih_gate` (kernels.gate.word.GateToken.address), 0 for none. The GIL is released.
         """
-        if not self._is_done and self._runner.step(gate):
-            self._is_done = True
-            if self._arena is not None:
-                self._model.give_back(self._plan, self._arena)
-                self._arena = None
-        return StepResult.DONE if self._is_done else StepResult.PREEMPTED
+        while self._image < len(self._runners):
+            if not self._runners[self._image].step(gate):
+                return StepResult.PREEMPTED
+            self._image += 1
+        if self._arena is not None:
+            self._model.give_back(self._plan, self._arena)
+            self._arena = None
+        return StepResult.DONE
 
     def outputs(self) -> dict[str, Array]:
         """Returns the outputs by name. Raises ValueError before the run is done."""
-        if not self._is_done:
+        if self._image < len(self._runners):
             raise ValueError("the run is not done: call step() until it returns DONE")
         return {port.name: array for port, array in zip(self._plan.outputs, self._outputs)}
 
     @property
     def position(self) -> tuple[int, int, int]:
-        """(op, unit, ops in all): where a paused run stands."""
-        return (*self._runner.position, len(self._plan.labels))
+        """(op, unit, ops in all): where a paused run stands, over all its images."""
+        ops = len(self._plan.labels)
+        op, unit = self._runners[self._image].position if self._image < len(self._runners) else (0, 0)
+        return self._image * ops + op, unit, len(self._runners) * ops
 
 
 class GraphModel:
     """A quantised ONNX model, ready for any input shapes that it allows. Not for use from two threads at once."""
 
-    def __init__(self, content: bytes, name: str, cache: Cache, variant: str) -> None:
+    def __init__(self, content: bytes, name: str, cache: Cache, variant: str, independent_batch: bool) -> None:
         self.name = name
         self.variant = variant
         self._content = content
+        self._independent_batch = independent_batch
         self._cache = cache
         self._graph: Graph | None = None
         self._plans: dict[tuple[tuple[str, Dims], ...], Plan] = {}
@@ -131,12 +139,14 @@ class GraphModel:
         cache_dir: Path | None = None,
         variant: str | None = None,
         name: str | None = None,
+        independent_batch: bool = False,
     ) -> GraphModel:
         """Returns the model in the file or bytes `source`.
 
         `cache_dir` keeps packed weights and plans, by content, for the next load. `variant` forces an instruction set (see
         `supported_variants`). A model whose input shapes are fixed is compiled at once, another at the first `prepare` or
-        `start` of each set of shapes. Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or
+        `start` of each set of shapes. `independent_batch` promises that the first axis of every input and output counts images that do
+        not look at each other, as in any ordinary network: a batch is then run image by image. Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or
         GraphError for a file that cannot be read.
         """
         known = supported_variants()
@@ -151,7 +161,7 @@ class GraphModel:
                 f"model {label!r} cannot be read: {error}", next_step="check the path and its permissions"
             ) from error
         try:
-            return cls(content, label, Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""), chosen)
+            return cls(content, label, Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""), chosen, independent_batch)
         except GraphError as error:
             raise type(error)(f"model {label!r}: {error.message}", next_step=error.advice) from error
 
@@ -183,10 +193,17 @@ class GraphModel:
             raise FeedError(
                 f"model {self.name!r} has no input {sorted(unknown)[0]!r}; its inputs are {[s.name for s in self.inputs]}"
             )
-        plan = self.prepare({spec.name: array.shape for spec, array in zip(self.inputs, arrays)})
+        shapes = {spec.name: array.shape for spec, array in zip(self.inputs, arrays, strict=True)}
+        batch = {shape[0] if shape else 1 for shape in shapes.values()}
+        images = batch.pop() if self._independent_batch and len(batch) == 1 else 1
+        if images > 1 and any(not spec.shape or spec.shape[0] is not None for spec in self.inputs):
+            images = 1  # the model fixes its batch: it is one plan
+        if images > 1:
+            shapes = {name: (1, *shape[1:]) for name, shape in shapes.items()}
+        plan = self.prepare(shapes)
         idle = self._idle.get(id(plan))
         arena = idle.pop() if idle else huge_memory(plan.arena_bytes)
-        return Run(self, plan, arrays, arena)
+        return Run(self, plan, arrays, arena, max(1, images))
 
     def give_back(self, plan: Plan, arena: mmap.mmap) -> None:
         """Takes the working memory of a finished run, for the next of the same plan."""
@@ -242,6 +259,12 @@ class GraphModel:
 
 def _spec(info: ValueInfo) -> Spec:
     return Spec(info.name, np.dtype(info.dtype).name, info.shape)
+
+
+def _part(array: Array, image: int, images: int) -> Array:
+    """Returns the share of `array` that belongs to one image of a batch."""
+    step = array.shape[0] // images if images > 1 else 0
+    return array[image * step : (image + 1) * step] if images > 1 else array
 
 
 def _bytes(array: Array) -> Array:

@@ -227,3 +227,18 @@ def test_any_width_with_the_same_weights() -> None:
         np.testing.assert_array_equal(ours, reference(model, feeds)[0])
         packed = packed or len(graph.weights_memory)
         assert len(graph.weights_memory) == packed
+
+
+def test_a_batch_image_by_image_is_the_same() -> None:
+    b = Builder(14)
+    x = b.q(b.input("x", ["n", 3, 8, 12]), 0.05, 100)
+    y = b.q(b.conv(x, 0.05, 3, 16, pads=[1, 1, 1, 1], strides=[2, 2]), 0.3, 0)
+    b.output(b.op("Softmax", b.op("Flatten", y, axis=1), axis=1), rank=2)
+    model, feeds = b.model(), {"x": feed((5, 3, 8, 12))}
+    found = []
+    for independent in (False, True):
+        run = GraphModel.load(model, independent_batch=independent).start(feeds)
+        assert run.step() is StepResult.DONE
+        found.append(next(iter(run.outputs().values())))
+        assert run.position[0] == run.position[2]
+    np.testing.assert_array_equal(found[0], found[1])
