@@ -60,7 +60,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_ready ON jobs (priority DESC, seq) WHERE state = 'queued';
 CREATE INDEX jobs_taken ON jobs (desktop) WHERE state = 'claimed';
 CREATE INDEX jobs_due ON jobs (deadline_ns) WHERE deadline_ns IS NOT NULL AND state IN ('queued', 'claimed');
-CREATE INDEX jobs_state ON jobs (state, updated_ns);
+CREATE INDEX jobs_state ON jobs (state, seq);
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, job TEXT NOT NULL, at_ns INTEGER NOT NULL, kind TEXT NOT NULL,
     owner TEXT NOT NULL, owner_epoch INTEGER NOT NULL, detail TEXT NOT NULL
@@ -74,8 +74,9 @@ COLUMNS = [*PLAIN, "idempotency_key", "desktop", "agent", "priority", "spec", "s
 _INSERT = f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in [*PLAIN, 'state'])} WHERE job = ?"
 _SELECT = f"SELECT {', '.join(PLAIN)}, spec, state FROM jobs "
+# Named, because the planner would rather sort all that is queued than believe that one row is wanted.
 _READY = (
-    "WHERE state = 'queued' AND NOT (not_before_ns > ? AND not_before_ns <= ?)"
+    "INDEXED BY jobs_ready WHERE state = 'queued' AND NOT (not_before_ns > ? AND not_before_ns <= ?)"
     " AND desktop NOT IN (SELECT desktop FROM jobs WHERE state = 'claimed')"
 )
 
@@ -124,6 +125,8 @@ class JobTables:
             self._sweep(now)
             ready, values = _READY, [now.utc_ns, now.utc_ns + int(LAST_BACKOFF_S * 1e9)]
             if capabilities.agents is not None:
+                if not capabilities.agents:
+                    return None
                 ready += f" AND agent IN ({', '.join('?' * len(capabilities.agents))})"
             found = self._select(
                 ready + " ORDER BY priority DESC, seq LIMIT 1", [*values, *(capabilities.agents or ())]
@@ -183,10 +186,10 @@ class JobTables:
 
     def list_jobs(self, states: list[JobState], limit: int) -> list[Job]:
         wanted = [state.value for state in states or JobState]
+        # The newest are found in the index alone; only they are read.
+        newest = f"SELECT seq FROM jobs WHERE state IN ({', '.join('?' * len(wanted))}) ORDER BY seq DESC LIMIT ?"
         with self._told():
-            return self._select(
-                f"WHERE state IN ({', '.join('?' * len(wanted))}) ORDER BY seq DESC LIMIT ?", [*wanted, limit]
-            )
+            return self._select(f"WHERE seq IN ({newest}) ORDER BY seq DESC", [*wanted, limit])
 
     def counts(self) -> dict[JobState, int]:
         with self._told():
@@ -291,11 +294,15 @@ class JobTables:
         ]
 
     def _overdue(self, now: Now) -> list[Job]:
-        return self._select(
-            "WHERE (state = 'claimed' AND (lease_boot <> ? OR lease_until_ns <= ?))"
-            " OR (state IN ('queued', 'claimed') AND deadline_ns IS NOT NULL AND deadline_ns <= ?)",
-            [now.boot_id, now.boottime_ns, now.utc_ns],
+        lost = self._select(
+            "INDEXED BY jobs_taken WHERE state = 'claimed' AND (lease_boot <> ? OR lease_until_ns <= ?)",
+            [now.boot_id, now.boottime_ns],
         )
+        late = self._select(
+            "INDEXED BY jobs_due WHERE deadline_ns <= ? AND deadline_ns IS NOT NULL AND state IN ('queued', 'claimed')",
+            [now.utc_ns],
+        )
+        return list({job.job: job for job in lost + late}.values())
 
     def _sweep(self, now: Now) -> list[Job]:
         changes = [overdue(job, now, self._max_attempts) for job in self._overdue(now)]

@@ -17,6 +17,7 @@ from runtime.jobs.clock import ManualClock
 from runtime.jobs.life import ClaimLost, JobState, Result
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.sqlite import SqliteJobStore
+from runtime.jobs.sqlite_tables import JobTables
 from runtime.jobs.store import Capabilities, JobStoreError
 from tests.faults.attack import Mode, run_module
 
@@ -121,6 +122,7 @@ from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import JobState, Result
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.sqlite import SqliteJobStore
+from runtime.jobs.sqlite_tables import JobTables
 from runtime.jobs.store import Capabilities
 
 async def main():
@@ -189,3 +191,28 @@ async def test_a_claim_that_was_lost_is_told_with_its_reason(tmp_path: Path) -> 
     with pytest.raises(ClaimLost, match="it is cancelled \\(the customer called\\)"):
         await store.renew(mine, 10)
     await store.close()
+
+
+def test_no_query_reads_all_that_is_queued(tmp_path: Path) -> None:
+    """Fifty thousand jobs may wait: what is asked every second must find its rows by an index, without a sort."""
+    tables = JobTables(tmp_path / "jobs.sqlite", ManualClock(), 3)
+    asked: list[str] = []
+    tables._db.set_trace_callback(asked.append)
+    tables.submit(SPEC)
+    tables.sweep()
+    claim = tables.claim(Capabilities(frozenset({"block_clicker"})), "car", 10)
+    assert claim is not None
+    tables.renew(claim, 10)
+    tables._db.set_trace_callback(None)
+    for statement in asked:
+        if statement.startswith(("SELECT", "UPDATE jobs")):
+            plan = [
+                row[3] for row in tables._db.execute(f"EXPLAIN QUERY PLAN {statement}", [None] * statement.count("?"))
+            ]
+            unsorted = [step for step in plan if "TEMP B-TREE" not in step]
+            assert unsorted == plan, (statement, plan)
+            allowed = ("SEARCH", "SCAN jobs USING INDEX jobs_ready", "SCAN jobs USING INDEX jobs_taken")
+            assert all(
+                step.startswith((*allowed, "LIST", "SCAN jobs USING COVERING INDEX jobs_taken")) for step in plan
+            ), plan
+    tables.close()
