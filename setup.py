@@ -16,6 +16,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.modified import newer_group
 
 ROOT = Path(__file__).parent.resolve()
 PACKAGES = ("kernels", "firmware_bridge", "runtime")
@@ -58,7 +59,7 @@ def halls() -> list[Extension]:
             f"kernels.{hall.name}.{pyx.stem}",
             [pyx.relative_to(ROOT).as_posix()],
             include_dirs=["kernels"],
-            extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-Wno-unused-function"],
+            extra_compile_args=[*OPTIMISE, "-fvisibility=hidden", "-Wno-unused-function", "-Wno-sign-compare"],
             extra_link_args=["-pthread"],
             depends=[path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/**/*.h")],
         )
@@ -71,6 +72,9 @@ class BuildHalls(build_ext):
     """`build_ext` that compiles a hall's own C with the strict flags before Cython's part."""
 
     def build_extension(self, ext: Extension) -> None:
+        built = self.get_ext_fullpath(ext.name)
+        if not (self.force or newer_group([*ext.sources, *ext.depends], built, "newer")):
+            return
         ext.extra_objects = self.compiler.compile(
             own_c(ext.name),
             output_dir=os.path.join(self.build_temp, ext.name),
@@ -97,6 +101,7 @@ class BuildStamped(build_py):
 
 BUILD_ID = build_id()
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     cmdclass={"build_ext": BuildHalls, "build_py": BuildStamped},
     ext_modules=cythonize(
         halls(),
