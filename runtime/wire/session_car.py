@@ -164,7 +164,8 @@ class CarSession(Session[CarMessage]):
 
     def _answered(self, answer: HelloAnswer, now_ns: int) -> None:
         if self.state is State.closing and self.answer is None:
-            return  # it crossed our bye
+            self.answer = answer  # it crossed our bye: nothing opens, but what follows it is no fault
+            return
         if self.state is not State.greeting or self._hello is None:
             raise out_of_order(answer, self.state)
         if not self._hello.oldest_version <= answer.version <= self._hello.version:

@@ -237,38 +237,38 @@ def test_a_car_and_a_desktop_meet_again_and_again_and_the_relay_sees_only_tls(
 
 def test_a_relay_that_alters_what_it_carries_is_noticed(tmp_path: Path) -> None:
     car, desktop = identities(tmp_path)
+    is_altering = False
+    got: list[object] = []
 
-    async def main() -> None:
-        server, relay = await serve_relay("127.0.0.1", 0)
+    async def altering(source: Stream, sink: Stream, bucket: Bucket) -> None:
+        while data := bytearray(await source.receive()):
+            data[-1] ^= is_altering
+            await sink.send(data)
 
-        async def altering(source: Stream, sink: Stream, bucket: Bucket) -> None:
-            count = 0
-            while data := bytearray(await source.receive()):
-                count += 1
-                if count > 2:
-                    data[-1] ^= 1
-                await sink.send(data)
+    async def handler(stream: Stream) -> None:
+        try:
+            while True:
+                got.append(await stream.receive())
+        except TransportError as error:
+            got.append(error)
 
+    async def test(address: str, relay: Relay) -> None:
+        nonlocal is_altering
         relay._pump = altering  # type: ignore[method-assign]
-        got: asyncio.Future[BaseException | bytes] = asyncio.get_running_loop().create_future()
-
-        async def handler(stream: Stream) -> None:
-            try:
-                got.set_result(await stream.receive())
-            except TransportError as error:
-                got.set_result(error)
-
-        url = f"{server.address}/{new_token()}"
+        url = f"{address}/{new_token()}"
         listener = await listen(url, desktop, handler)
         await until(lambda: relay.waiting == 1)
         stream = await dial(url, car)
-        await stream.send(b"click 10 10")
-        assert isinstance(await got, TransportError)
+        await stream.send(b"click 1 1")
+        await until(lambda: got == [b"click 1 1"])
+        is_altering = True
+        await stream.send(b"click 2 2")
+        await until(lambda: len(got) == 2)
         stream.close()
         await listener.close()
-        await server.close()
 
-    asyncio.run(main())
+    with_relay(test)
+    assert isinstance(got[1], TransportError)
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

@@ -146,8 +146,10 @@ def test_an_answer_that_crosses_a_bye_opens_nothing() -> None:
     car = CarSession(0)
     car.send_hello(HELLO, 0)
     car.send_bye(CloseReason.cancelled, 0)
-    assert car.receive(frame(ANSWER), 1) == []
+    assert car.receive(frame(ANSWER) + frame(Takeover(True)), 1) == [Takeover(True)]
     assert car.state is State.closing
+    with pytest.raises(NotOpen):
+        car.send_credit()
 
 
 def test_the_desktop_may_refuse_the_hello() -> None:
