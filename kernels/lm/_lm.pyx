@@ -171,6 +171,11 @@ cdef class Model:
         m.n_layer, m.n_embd, m.n_ffn = config["n_layer"], config["n_embd"], config["n_ffn"]
         m.n_head, m.n_kv_head, m.head_dim = config["n_head"], config["n_kv_head"], config["head_dim"]
         m.rope_dim, m.n_vocab, m.epsilon = config["rope_dim"], config["n_vocab"], config["epsilon"]
+        if not (m.n_layer > 0 and m.n_embd > 0 and m.n_ffn > 0 and m.n_kv_head > 0 and m.n_head > 0 and m.n_vocab > 0
+                and m.n_embd % 32 == m.n_ffn % 32 == m.n_head * m.head_dim % 32 == 0 and m.n_head % m.n_kv_head == 0
+                and 0 < m.head_dim <= 256 and m.head_dim % 16 == 0
+                and 0 < m.rope_dim <= m.head_dim and m.rope_dim % 2 == 0):
+            raise ValueError(f"these shapes are not ones that the kernels run: {config}")
         m.layers = <ih_lm_layer *>calloc(m.n_layer, sizeof(ih_lm_layer))
         if m.layers == NULL:
             raise MemoryError("layers")

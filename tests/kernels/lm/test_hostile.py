@@ -130,6 +130,16 @@ def test_the_doorway_refuses_offsets_outside_the_stream(tiny: Synthetic, tmp_pat
             moved = {**packed.entries, name: (*packed.entries[name][:4], offset)}
             with pytest.raises(ValueError, match="not in the stream"):
                 _lm.Model(weights, config, moved)
+    for key, value in (
+        ("head_dim", 272),
+        ("head_dim", 8),
+        ("n_layer", 0),
+        ("n_kv_head", 3),
+        ("rope_dim", 0),
+        ("n_embd", 33),
+    ):
+        with pytest.raises(ValueError, match="not ones that the kernels run"):
+            _lm.Model(weights, {**config, key: value}, packed.entries)
     for shape in ((0, 64, 64), (9, 64, 96), (-1, 64, 96), (1, 64, 128)):
         bent = {**packed.entries, "blk.1.ffn_down.weight": ("", *shape, 0)}
         with pytest.raises(ValueError, match="ffn_down"):
