@@ -26,11 +26,8 @@ def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
     phase: 0 focus the next widget, 1 try an arrow, 2 see what it did, 3 step. noted: the last number and key.
     """
     wanted = first_number(goal.names[0]) if goal.names else None
-    shown = numbers(screen)
-    if wanted is None or not shown or memory.waited > _MOST_STEPS:
-        return None
-    now = shown[0][0]
-    if now == wanted:
+    now = _shown_or_counted(screen, memory)
+    if wanted is None or now is None or now == wanted or memory.waited > _MOST_STEPS:
         return None
     memory.waited += 1
     before, _, key = memory.noted.partition(" ")
@@ -38,16 +35,34 @@ def slide(screen: Screen, goal: Goal, memory: Memory) -> Act | None:
         memory.phase = 0 if before == str(now) else 3  # the arrow moved nothing: the focus is elsewhere
     if memory.phase == 0:
         memory.passed += 1
-        memory.phase = 1
+        memory.phase, memory.noted = 1, f"{now} tab"
         return Act(Key("tab")) if memory.passed <= _MOST_TABS else None
-    if memory.phase == 3 and key.startswith("page"):
+    readable = _readout(screen) is not None
+    if memory.phase == 3 and key.startswith("page") and readable:
         memory.scrolled = max(1, abs(round(now - float(before))))
-    far = abs(wanted - now) > (memory.scrolled / 2 if memory.scrolled else _FEW_STEPS)
+    far = readable and abs(wanted - now) > (memory.scrolled / 2 if memory.scrolled else _FEW_STEPS)
     arrow, page = ("right", "pageup") if wanted > now else ("left", "pagedown")
     key = page if memory.phase == 3 and far else arrow
     memory.phase = 2 if memory.phase == 1 else 3
     memory.noted = f"{now} {key}"
     return Act(Key(key))
+
+
+def _readout(screen: Screen) -> float | None:
+    """Returns the first number that stands in no box or ring; None while none can be read (a knob may touch it)."""
+    boxes = [shape.box for shape in screen.layout.shapes if shape.kind in ("box", "ring")]
+    shown = [value for value, line in numbers(screen) if not any(box.holds(*line.box.centre) for box in boxes)]
+    return shown[0] if shown else None
+
+
+def _shown_or_counted(screen: Screen, memory: Memory) -> float | None:
+    """Returns the slider's number as it is shown, else as the last one and the key since then make it."""
+    shown = _readout(screen)
+    if shown is not None or not memory.noted:
+        return shown
+    before, _, key = memory.noted.partition(" ")
+    moved = {"right": 1, "left": -1}.get(key, 0) if screen.digest != memory.screen else 0
+    return float(before) + moved
 
 
 def spin(screen: Screen, goal: Goal, memory: Memory) -> Act | None:

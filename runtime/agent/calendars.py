@@ -35,7 +35,7 @@ _PAUSE_MS = 40
 class Month:
     """A calendar on the screen: which month it shows, the line that says so, and where its columns and rows are.
 
-    `first_weekday` is that of the first column (0 = Monday), `starts_at` the column in which the first of the month stands.
+    `first_weekday` is that of the first column (0 = Monday), `starts_at` the column of the first of the month.
     """
 
     year: int
@@ -83,7 +83,9 @@ def pick_date(screen: Screen, date: datetime.date, memory: Memory) -> Act | None
 
 def _year(shown: Month, wanted: int) -> int:
     """Returns the year that is shown. The grid checks the small print: a misread year begins its month elsewhere."""
-    one_off = [year for year in range(1900, 2100) if sum(a != b for a, b in zip(str(year), str(shown.year), strict=True)) == 1]
+    one_off = [
+        year for year in range(1900, 2100) if sum(a != b for a, b in zip(str(year), str(shown.year), strict=True)) == 1
+    ]
     for year in (shown.year, wanted, *one_off):
         if (datetime.date(year, shown.month, 1).weekday() - shown.first_weekday) % 7 == shown.starts_at:
             return year

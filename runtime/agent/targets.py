@@ -85,13 +85,21 @@ def widgets_of(screen: Screen, kind: str) -> list[Box]:
         return [widget.box for widget in screen.of_kind("area") or screen.of_kind("panel")]
     if kind in ("link", "result"):
         return links(screen)
-    if kind in ("button", "tick", "radio"):
+    if kind in ("tick", "radio"):
+        return _alike([widget.box for widget in screen.of_kind(kind)])
+    if kind == "button":
         return [widget.box for widget in screen.of_kind(kind)]
     if kind == "list":
         return [widget.box for widget in screen.of_kind("chooser") or screen.of_kind("area")]
     if kind == "circle":
         return [widget.box for widget in screen.of_kind("circle", "radio")]
     return []
+
+
+def _alike(boxes: list[Box]) -> list[Box]:
+    """Returns the largest group of one size: a knob or an icon among boxes to tick is none of them."""
+    groups = [[other for other in boxes if abs(other.w - box.w) + abs(other.h - box.h) <= 3] for box in boxes]
+    return max(groups, key=len, default=[])
 
 
 def links(screen: Screen) -> list[Box]:
