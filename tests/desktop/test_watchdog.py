@@ -141,3 +141,14 @@ def test_an_action_whose_connector_was_killed_is_told_by_the_server(
     assert (mark.step, mark.phase) == (Step(1, 1, 2), Phase.ENDED)
     assert desktop.apply(Hold("shift"), None, Step(1, 1, 3)).outcome is Outcome.applied
     desktop.close()
+
+
+def test_a_grab_of_a_killed_connector_is_not_held_against_the_next(
+    connector: subprocess.Popen[bytes], display: str, tmp_path: Path
+) -> None:
+    os.kill(connector.pid, signal.SIGKILL)
+    connector.wait()
+    PressedList(tmp_path / PRESSED_FILE).grab_since_ns = 1
+    desktop = X11Desktop(display, tmp_path)
+    assert desktop.pressed_list.grab_since_ns == 0
+    desktop.close()

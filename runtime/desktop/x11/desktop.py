@@ -45,6 +45,7 @@ class X11Desktop:
             take_display(self._injecting)
             self._releasing = self._connect(display)
             release_listed(self._releasing, self._pressed_list)
+            self._pressed_list.grab_since_ns = 0  # of a connector that was killed while it held the server
             self._keyboard = Keyboard(self._injecting, self._pressed_list)
             self._keyboard.restore()
             self._injector = Injector(

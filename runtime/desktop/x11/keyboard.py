@@ -120,6 +120,7 @@ class Keyboard:
 
     def restore(self) -> None:
         """Takes every lent symbol back, once programs have had time to look up what was typed last."""
+        self._refresh()
         if self._lent:
             self._wait_for(self._used_ns.values())
         for keycode in {*self._lent.values(), *self._pressed.lent()}:
