@@ -19,6 +19,7 @@ VERBS = {
     "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
     "install": ("runtime.cli.install:install", "Write systemd units, users and settings."),
     "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
+    "ledger": ("runtime.cli.ledger:ledger", "What runs used: verify the chain, sum it up."),
     "model": ("runtime.cli.model:model", "Pack, sign, install, list, verify and quantise model bundles."),
     "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),
     "status": ("runtime.cli.status:status", "The daemon at a glance."),
