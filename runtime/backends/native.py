@@ -6,19 +6,16 @@ that the engine does not know is left to the next backend of its manifest.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from kernels.gate.word import POLL_NS, GateToken
-from kernels.graph.cache import Cache, Spec, engine_id
+from kernels.graph.cache import Spec
 from kernels.graph.errors import GraphError, UnsupportedModelError
-from kernels.graph.model import GraphModel, supported_variants
+from kernels.graph.model import GraphModel
 from kernels.graph.model import Run as GraphRun
 from kernels.graph.model import StepResult as GraphResult
-from kernels.graph.onnx_reader import Graph
 from runtime.backends.feeds import check_feeds
 from runtime.backends.native_lm import SUFFIX, load_language_model
 from runtime.backends.protocol import (
@@ -48,35 +45,18 @@ class NativeBackend:
         path = bundle.path(entry.file)
         check_memory(bundle, role, entry.memory_bytes, limits)
         where = f"bundle '{bundle.reference}', model '{role}'"
-        sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
         try:
-            model = _BundleGraph(path, sha256, limits.cache_folder, where)
+            model = GraphModel.load(path, limits.cache_folder, name=where)
         except UnsupportedModelError as error:
-            raise ModelUnsupported(f"{where}: {error.message}") from error
+            raise ModelUnsupported(error.message) from error
         except GraphError as error:
-            raise ModelRefused(f"{where}: {error.message}", next_step=error.advice) from error
+            raise ModelRefused(error.message, next_step=error.advice) from error
         known_bytes = max(entry.memory_bytes, path.stat().st_size)
         made = NativeModel(
             model, entry.inputs or _specs(model.inputs), entry.outputs or _specs(model.outputs), known_bytes
         )
         check_memory(bundle, role, made.resident_bytes, limits)
         return made
-
-
-class _BundleGraph(GraphModel):
-    """A graph whose packed form is found by the hash in the signed manifest, so that the file itself is read only when
-    something is not packed yet: swapping a model in is then one read of its packed weights."""
-
-    def __init__(self, path: Path, sha256: str, cache_folder: Path | None, where: str) -> None:
-        self._path = path
-        variant = supported_variants()[0]
-        key = hashlib.sha256(sha256.encode() + engine_id() + variant.encode()).hexdigest()[:40]
-        super().__init__(b"", where, Cache(cache_folder, key), variant)
-
-    def _read(self) -> Graph:
-        if not self._content:
-            self._content = self._path.read_bytes()
-        return super()._read()
 
 
 class NativeModel:
