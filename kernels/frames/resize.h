@@ -57,10 +57,10 @@ ptrdiff_t ih_axis_bytes(int n_in, int n_out, int is_horizontal);
 /* Fills `axis`, its tables at `memory` (ih_axis_bytes, aligned to 32). */
 void ih_axis_build(ih_axis *axis, int n_in, int n_out, int is_horizontal, void *memory);
 
-/* V (w, 4) of one output row: `taps` rows, `stride` bytes apart, their weights, and the bias to begin with. `next` is
- * what will be read soon. Stores up to IH_RESIZE_PAD pixels of anything behind. */
+/* V (w, 4) of one output row: `taps` rows, `stride` bytes apart, their weights, and the bias to begin with.
+ * Stores up to IH_RESIZE_PAD pixels of anything behind. */
 typedef void ih_vertical_fn(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias,
-                            int w, const uint8_t *next, int16_t *v);
+                            int w, int16_t *v);
 
 /* The mean of `rows` pixels, in 1/128 of a level: n << shift lies in 129..256, so that the sum stays a 16-bit number and
  * multiplier = 128 / (n << shift) in Q16 is one. No product a pixel: half the work of weights. */
@@ -81,7 +81,7 @@ static inline ih_box ih_box_of(int rows)
 }
 
 /* The same as ih_vertical_fn with equal weights. */
-typedef void ih_box_fn(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v);
+typedef void ih_box_fn(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, int16_t *v);
 
 /* H (n_out, 4) of one output row, the pixels from..until of it (`from` a multiple of 4); v is followed by IH_RESIZE_PAD
  * pixels of anything. */

@@ -18,14 +18,12 @@ static inline void store(void *at, __m256i value)
 
 /* Eight pixels of one output row; unrolled where `taps` is a constant. */
 static inline __attribute__((always_inline)) void vertical_8(const uint8_t *rows, ptrdiff_t stride, int taps,
-                                                             const int16_t *weights, int bias, const uint8_t *next,
-                                                             int16_t *v)
+                                                             const int16_t *weights, int bias, int16_t *v)
 {
     const __m256i zero = _mm256_setzero_si256();
     __m256i low = _mm256_set1_epi16((int16_t)bias), high = low;
     for (int tap = 0; tap < taps; tap++) {
         __m256i pixels = load(rows + tap * stride), weight = _mm256_set1_epi16(weights[tap]);
-        _mm_prefetch((const char *)(next + tap * stride), _MM_HINT_T1);
         low = _mm256_add_epi16(low, _mm256_mulhi_epu16(_mm256_unpacklo_epi8(zero, pixels), weight));
         high = _mm256_add_epi16(high, _mm256_mulhi_epu16(_mm256_unpackhi_epi8(zero, pixels), weight));
     }
@@ -35,32 +33,32 @@ static inline __attribute__((always_inline)) void vertical_8(const uint8_t *rows
 
 static inline __attribute__((always_inline)) void vertical(const uint8_t *rows, ptrdiff_t stride, int taps,
                                                            const int16_t *weights, int bias, int w,
-                                                           const uint8_t *next, int16_t *v)
+                                                           int16_t *v)
 {
     for (int x = 0; x + 8 <= w; x += 8)
-        vertical_8(rows + 4 * x, stride, taps, weights, bias, next + 4 * x, v + 4 * x);
+        vertical_8(rows + 4 * x, stride, taps, weights, bias, v + 4 * x);
     if (w % 8) /* the last eight once more, as far as they are new */
-        vertical_8(rows + 4 * (w - 8), stride, taps, weights, bias, rows, v + 4 * (w - 8));
+        vertical_8(rows + 4 * (w - 8), stride, taps, weights, bias, v + 4 * (w - 8));
 }
 
 void ih_vertical_avx2(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias, int w,
-                      const uint8_t *next, int16_t *v)
+                      int16_t *v)
 {
     if (w < 8)
-        ih_vertical_scalar(rows, stride, taps, weights, bias, w, next, v);
+        ih_vertical_scalar(rows, stride, taps, weights, bias, w, v);
     else if (taps == 2)
-        vertical(rows, stride, 2, weights, bias, w, next, v);
+        vertical(rows, stride, 2, weights, bias, w, v);
     else if (taps == 3)
-        vertical(rows, stride, 3, weights, bias, w, next, v);
+        vertical(rows, stride, 3, weights, bias, w, v);
     else if (taps == 4)
-        vertical(rows, stride, 4, weights, bias, w, next, v);
+        vertical(rows, stride, 4, weights, bias, w, v);
     else
-        vertical(rows, stride, taps, weights, bias, w, next, v);
+        vertical(rows, stride, taps, weights, bias, w, v);
 }
 
 /* Eight pixels of one output row that is the mean of `n` rows: two rows at a time by PMADDUBSW with ones. */
 static inline __attribute__((always_inline)) void box_8(const uint8_t *rows, ptrdiff_t stride, int n, ih_box box,
-                                                        const uint8_t *next, int16_t *v)
+                                                        int16_t *v)
 {
     const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi8(1);
     const __m256i multiplier = _mm256_set1_epi16((int16_t)box.multiplier);
@@ -69,8 +67,6 @@ static inline __attribute__((always_inline)) void box_8(const uint8_t *rows, ptr
     for (int row = 0; row < n; row += 2) {
         const int is_pair = row + 1 < n;
         __m256i a = load(rows + row * stride), b = is_pair ? load(rows + (row + 1) * stride) : zero;
-        _mm_prefetch((const char *)(next + row * stride), _MM_HINT_T1);
-        _mm_prefetch((const char *)(next + (row + is_pair) * stride), _MM_HINT_T1);
         low = _mm256_add_epi16(low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), ones));
         high = _mm256_add_epi16(high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), ones));
     }
@@ -81,24 +77,24 @@ static inline __attribute__((always_inline)) void box_8(const uint8_t *rows, ptr
 }
 
 static inline __attribute__((always_inline)) void boxes(const uint8_t *rows, ptrdiff_t stride, int n, ih_box box, int w,
-                                                        const uint8_t *next, int16_t *v)
+                                                        int16_t *v)
 {
     for (int x = 0; x + 8 <= w; x += 8)
-        box_8(rows + 4 * x, stride, n, box, next + 4 * x, v + 4 * x);
+        box_8(rows + 4 * x, stride, n, box, v + 4 * x);
     if (w % 8)
-        box_8(rows + 4 * (w - 8), stride, n, box, rows, v + 4 * (w - 8));
+        box_8(rows + 4 * (w - 8), stride, n, box, v + 4 * (w - 8));
 }
 
-void ih_box_avx2(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+void ih_box_avx2(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, int16_t *v)
 {
     if (w < 8)
-        ih_box_scalar(rows, stride, box, w, next, v);
+        ih_box_scalar(rows, stride, box, w, v);
     else if (box.rows == 2)
-        boxes(rows, stride, 2, box, w, next, v);
+        boxes(rows, stride, 2, box, w, v);
     else if (box.rows == 3)
-        boxes(rows, stride, 3, box, w, next, v);
+        boxes(rows, stride, 3, box, w, v);
     else
-        boxes(rows, stride, box.rows, box, w, next, v);
+        boxes(rows, stride, box.rows, box, w, v);
 }
 
 /* Four taps of four channels: the sums of one output pixel, still apart by tap. */

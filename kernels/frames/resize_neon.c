@@ -28,16 +28,13 @@ static inline void vertical_4(const uint8_t *rows, ptrdiff_t stride, int taps, c
 }
 
 void ih_vertical_neon(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias, int w,
-                      const uint8_t *next, int16_t *v)
+                      int16_t *v)
 {
     if (w < 4) {
-        ih_vertical_scalar(rows, stride, taps, weights, bias, w, next, v);
+        ih_vertical_scalar(rows, stride, taps, weights, bias, w, v);
         return;
     }
     for (int x = 0; x + 4 <= w; x += 4) {
-        if (x % 16 == 0)
-            for (int tap = 0; tap < taps; tap++)
-                __builtin_prefetch(next + tap * stride + 4 * x, 0, 2);
         vertical_4(rows + 4 * x, stride, taps, weights, bias, v + 4 * x);
     }
     if (w % 4) /* the last four once more, as far as they are new */
@@ -64,16 +61,13 @@ static inline void box_4(const uint8_t *rows, ptrdiff_t stride, ih_box box, int1
     vst1q_s16(v + 8, mean(high, box));
 }
 
-void ih_box_neon(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+void ih_box_neon(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, int16_t *v)
 {
     if (w < 4) {
-        ih_box_scalar(rows, stride, box, w, next, v);
+        ih_box_scalar(rows, stride, box, w, v);
         return;
     }
     for (int x = 0; x + 4 <= w; x += 4) {
-        if (x % 16 == 0)
-            for (int row = 0; row < box.rows; row++)
-                __builtin_prefetch(next + row * stride + 4 * x, 0, 2);
         box_4(rows + 4 * x, stride, box, v + 4 * x);
     }
     if (w % 4) /* the last four once more, as far as they are new */

@@ -12,9 +12,8 @@ static int clamp(int value, int low, int high)
 }
 
 void ih_vertical_scalar(const uint8_t *rows, ptrdiff_t stride, int taps, const int16_t *weights, int bias,
-                        int w, const uint8_t *next, int16_t *v)
+                        int w, int16_t *v)
 {
-    (void)next;
     for (int i = 0; i < 4 * w; i++) {
         int sum = bias;
         for (int tap = 0; tap < taps; tap++)
@@ -23,9 +22,8 @@ void ih_vertical_scalar(const uint8_t *rows, ptrdiff_t stride, int taps, const i
     }
 }
 
-void ih_box_scalar(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, const uint8_t *next, int16_t *v)
+void ih_box_scalar(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, int16_t *v)
 {
-    (void)next;
     for (int i = 0; i < 4 * w; i++) {
         uint32_t sum = 0;
         for (int row = 0; row < box.rows; row++)
