@@ -226,7 +226,7 @@ class Bridge:
         }
 
     def _write_status(self, decision: Decision, reading: GateReading, now_ns: int) -> None:
-        account = self._engine.account
+        account, ahead = self._engine.account, self._engine.forecast()
         status = {
             "version": STATUS_VERSION,
             "pid": os.getpid(),
@@ -243,6 +243,7 @@ class Bridge:
             "reasons": report.reasons(decision),
             "signals": report.facts(self._engine.facts, now_ns),
             "energy": {"debt_Wh": round(account.debt_Wh, 3), "today_Wh": round(account.today_Wh, 3)},
+            "forecast": {"length_s": ahead.length_s, "limited_by": ahead.limited_by},
             "sources": [
                 {"url": each.url, "state": each.state, "error": each.error, "readings": each.readings}
                 for each in self._sources

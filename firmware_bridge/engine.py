@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from firmware_bridge import energy, governor, machine, policy, signals, sleep
 from firmware_bridge.derived import Derived, derive
 from firmware_bridge.energy import Account
+from firmware_bridge.forecast import Forecast, forecast
 from firmware_bridge.fusion import Fact, Facts, Fusion
 from firmware_bridge.governor import Governor
 from firmware_bridge.machine import Gate
@@ -98,6 +99,10 @@ class Engine:
             self._memory, self._judged = self._verdict.memory, key
             return self._verdict
         return Verdict(self._verdict.reasons, policy.confirmed_ns(known), self._memory)
+
+    def forecast(self) -> Forecast:
+        """Returns how long a job may be that starts now; it means something only while the gate is open."""
+        return forecast(self.facts, self.account, self._governor, self.settings)
 
     def _govern(self, known: Facts) -> None:
         fact = known.get(signals.COMPUTE_TEMPERATURE)

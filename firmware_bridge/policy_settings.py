@@ -57,6 +57,13 @@ class Charge:
     hysteresis_pct: float = setting(
         3.0, unit="%", low=0, high=20, doc="once closed for the charge, it reopens only so much above the limit"
     )
+    pack_Wh: float = setting(
+        60_000.0,
+        unit="Wh",
+        low=5_000,
+        high=300_000,
+        doc="what the battery holds, for the forecast",
+    )
     charging_only: bool = setting(False, doc="work only while the car is being charged")
 
 

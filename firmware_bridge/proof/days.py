@@ -249,6 +249,9 @@ class Life:
             left_s -= step_s
             work_W = (20.0 + 70.0 * level) + 150.0 if is_open else 0.0
             _evolve(self.world, step_s, work_W, level)
+            flow = facts[signals.PACK_POWER]
+            if flow.quality is Quality.GOOD:  # the pack's power is read every few seconds, also within a step
+                facts = {**facts, signals.PACK_POWER: replace(flow, value=_into_battery_W(self.world))}
             account, settings = self._account, self.settings.energy
             self._account = energy.after(account, facts, step_s, is_open, settings, longest_s=60.0)
             into_W = _into_battery_W(self.world)

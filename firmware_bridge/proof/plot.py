@@ -41,10 +41,10 @@ def day_svg(rows: list[Row], title: str) -> str:
     for label, lines in panels:
         parts += _panel(rows, label, lines, y)
         y += _PANEL + _GAP
-    legend = "   ".join(f"{name}" for name in _STATES)
-    parts.append(f'<text x="{_LEFT}" y="{y}">gate: {legend}</text>')
-    for number, colour in enumerate(_STATES.values()):
-        parts.append(f'<rect x="{_LEFT + 330 + 16 * number}" y="{y - 10}" width="12" height="12" fill="{colour}"/>')
+    for number, (name, colour) in enumerate(_STATES.items()):
+        x = _LEFT + 100 * number
+        parts.append(f'<rect x="{x}" y="{y - 10}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 18}" y="{y}">{name}</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 16}" font-family="sans-serif"'
     return (
         f'{head} font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
