@@ -1,7 +1,10 @@
-"""The models of `bench graphs`: PP-OCRv4 det and rec, a small ViT and one plain product, quantised here and kept under `.cache/bench/graphs`.
+"""The models of `bench graphs`: PP-OCRv4 det and rec, a small ViT and one plain product, quantised here and kept
+under `.cache/bench/graphs`.
 
-Post-training quantisation by onnxruntime: QDQ, u8 activations, s8 weights by channel, min-max calibration on rendered text (PP-OCR) or
-noise (the ViT, whose weights are random: only its speed means anything). Only Conv, MatMul, Gemm and ConvTranspose are quantised,
+Post-training quantisation by onnxruntime: QDQ, u8 activations, s8 weights by channel,
+    min-max calibration on rendered text (PP-OCR) or
+noise (the ViT, whose weights are random: only its speed means anything). Only Conv, MatMul,
+    Gemm and ConvTranspose are quantised,
 which keeps the accuracy; what lies between two of them becomes a table or one element-wise pass here.
 """
 
@@ -21,7 +24,28 @@ import numpy.typing as npt
 ROOT = Path(__file__).parent.parent / ".cache" / "bench" / "graphs"
 WHEEL = "rapidocr-onnxruntime==1.4.4"
 SOURCES = {"det": "ch_PP-OCRv4_det_infer.onnx", "rec": "ch_PP-OCRv4_rec_infer.onnx"}
-WORDS = "Submit Cancel Login password username Settings Open file Edit View Help Search results 2024 1,234.56 next previous quick brown fox".split()
+WORDS = [
+    "Submit",
+    "Cancel",
+    "Login",
+    "password",
+    "username",
+    "Settings",
+    "Open",
+    "file",
+    "Edit",
+    "View",
+    "Help",
+    "Search",
+    "results",
+    "2024",
+    "1,234.56",
+    "next",
+    "previous",
+    "quick",
+    "brown",
+    "fox",
+]
 
 F32 = npt.NDArray[np.float32]
 
@@ -96,7 +120,9 @@ def vit_float(layers: int = 6, d: int = 192, heads: int = 3, tokens: int = 220, 
     nodes[-1].output[0] = "y"
     value = helper.make_tensor_value_info
     shape = [1, tokens, d]
-    graph = helper.make_graph(nodes, "vit", [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], constants)
+    graph = helper.make_graph(
+        nodes, "vit", [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], constants
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model
@@ -108,7 +134,8 @@ def product_float(m: int = 512, k: int = 512, n: int = 512) -> Any:
 
     w = numpy_helper.from_array(noise((k, n), 5), "w")
     value = helper.make_tensor_value_info
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="n0")], "gemm", [value("x", TensorProto.FLOAT, [1, m, k])],
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], name="n0")], "gemm", [value("x",
+                              TensorProto.FLOAT, [1, m, k])],
                               [value("y", TensorProto.FLOAT, [1, m, n])], [w])  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -132,7 +159,8 @@ def quantised(model: Any, target: Path, feeds: list[F32], ops: list[str]) -> Non
     # before opset 13 a scale by channel has no axis: convert first
     onnx.save(version_converter.convert_version(model, 17) if model.opset_import[0].version < 14 else model, plain)
     quant_pre_process(plain, plain, skip_symbolic_shape=True)
-    quantize_static(plain, target, Feeds(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
+    quantize_static(plain, target, Feeds(), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8, op_types_to_quantize=ops)  # fmt: skip
 
 
@@ -147,12 +175,20 @@ def models() -> dict[str, tuple[Path, tuple[int, ...], Callable[[int], F32]]]:
             if not (ROOT / source).exists():
                 unpack(ROOT)
             size = (320, 480) if name == "det" else (48, 320)
-            quantised(onnx.load(ROOT / source), ROOT / f"{name}.onnx", [text_image(*size, seed) for seed in range(6)], ops)
+            quantised(
+                onnx.load(ROOT / source), ROOT / f"{name}.onnx", [text_image(*size, seed) for seed in range(6)], ops
+            )
     if not (ROOT / "vit.onnx").exists():
         quantised(vit_float(), ROOT / "vit.onnx", [noise((1, 220, 192), seed) for seed in range(3)], ops)
     if not (ROOT / "gemm.onnx").exists():
         quantised(product_float(), ROOT / "gemm.onnx", [noise((1, 512, 512), seed) for seed in range(3)], ops)
-    shapes = {"det": (1, 3, 608, 960), "rec": (1, 3, 48, 320), "rec_x8": (8, 3, 48, 320), "vit": (1, 220, 192), "gemm": (1, 512, 512)}
+    shapes = {
+        "det": (1, 3, 608, 960),
+        "rec": (1, 3, 48, 320),
+        "rec_x8": (8, 3, 48, 320),
+        "vit": (1, 220, 192),
+        "gemm": (1, 512, 512),
+    }
 
     def feed(name: str) -> Callable[[int], F32]:
         if name in ("vit", "gemm"):

@@ -1,9 +1,12 @@
-"""Int8 graphs: the native engine beside onnxruntime and OpenVINO on the same quantised models, one thread each, interleaved.
+"""Int8 graphs: the native engine beside onnxruntime and OpenVINO on the same quantised models, one thread each,
+interleaved.
 
     python -m bench graphs [--rounds N] [--models det,rec,rec_x8,vit,gemm] [--no-load]
 
-CPU time (the thread's own, so that a busy neighbour counts less) and wall time of one inference; % of the peak of vpdpbusd measured in
-the same run; load from nothing and from the cache; peak memory of a process that does nothing else. OpenVINO runs in a process
+CPU time (the thread's own,
+    so that a busy neighbour counts less) and wall time of one inference; % of the peak of vpdpbusd measured in
+the same run; load from nothing and from the cache; peak memory of a process that does nothing else. OpenVINO runs in
+    a process
 of its own in `.venv-peers` (`make bench-peers`) and is left out where that is not there.
 """
 
@@ -71,7 +74,8 @@ else:
     start = before()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    ort.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"]).run(None, {"x": np.load(sys.argv[3])})
+    ort.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"]).run(None,
+        {"x": np.load(sys.argv[3])})
 print((before() - start) / 1024)
 """
 
@@ -113,12 +117,15 @@ class OpenVino:
     name = "openvino"
 
     def __init__(self, python: Path, folder: Path) -> None:
-        self.process = subprocess.Popen([python, "-c", OPENVINO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [python, "-c", OPENVINO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.folder = folder
 
     def ask(self, **task: Any) -> dict[str, Any]:
         reader, writer = self.process.stdout, self.process.stdin
-        assert reader is not None and writer is not None
+        assert reader is not None
+        assert writer is not None
         writer.write(json.dumps(task) + "\n")
         writer.flush()
         line = reader.readline()
@@ -145,7 +152,11 @@ class OpenVino:
 def spread_ms(times_ns: list[int]) -> dict[str, float]:
     ordered = sorted(times_ns)
     last = ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
-    return {"p50": round(statistics.median(ordered) / 1e6, 3), "best": round(ordered[0] / 1e6, 3), "p99": round(last / 1e6, 3)}
+    return {
+        "p50": round(statistics.median(ordered) / 1e6, 3),
+        "best": round(ordered[0] / 1e6, 3),
+        "p99": round(last / 1e6, 3),
+    }
 
 
 def loads(path: Path, shape: tuple[int, ...]) -> dict[str, float]:
@@ -176,7 +187,8 @@ def run(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has openvino")
     options = parser.parse_args(argv)
     chosen = {name: found for name, found in models().items() if name in options.models.split(",")}
-    cache, rows, details = ROOT / "packed", [], {}
+    cache, rows = ROOT / "packed", []
+    details: dict[str, dict[str, float | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
         vino = OpenVino(options.peers, Path(folder)) if options.peers.exists() else None
         for name, (path, shape, feed) in chosen.items():
@@ -195,7 +207,7 @@ def run(argv: list[str]) -> dict[str, Any]:
                     times[engine][1].append(wall)
             rows += rows_of(name, times, statistics.median(peaks))
             if not options.no_load:
-                details[name] = loads(path, shape) | {"openvino_ms": vino_load_ms}
+                details[name] = dict[str, float | None](loads(path, shape)) | {"openvino_ms": vino_load_ms}
                 np.save(Path(folder) / "feed.npy", feed(0))
                 for engine in ("native", "onnxruntime"):
                     details[name][f"{engine}_peak_mb"] = peak_mb(engine, path, Path(folder) / "feed.npy", cache)
@@ -207,11 +219,13 @@ def run(argv: list[str]) -> dict[str, Any]:
 def rows_of(name: str, times: dict[str, tuple[list[int], list[int]]], peak_gops: float) -> list[dict[str, Any]]:
     """Returns a row for each engine; `times native` is how often our median fits into this one's."""
     mine = statistics.median(times["native"][0])
-    rows = []
+    rows: list[dict[str, Any]] = []
     for engine, (cpu, wall) in times.items():
         cpu_ms, wall_ms = spread_ms(cpu), spread_ms(wall)
         gops = 2 * GIGA_MACS[name] / (cpu_ms["p50"] / 1e3)
-        row = {"model": name, "engine": engine} | {f"cpu_{key}_ms": value for key, value in cpu_ms.items()}
+        row: dict[str, Any] = {"model": name, "engine": engine} | {
+            f"cpu_{key}_ms": value for key, value in cpu_ms.items()
+        }
         row |= {"wall_p50_ms": wall_ms["p50"], "wall_p99_ms": wall_ms["p99"], "gops": round(gops)}
         row["pct_of_peak"] = round(100 * gops / peak_gops, 1) if peak_gops else None
         rows.append(row | {"times_native": round(statistics.median(cpu) / mine, 2)})

@@ -1,13 +1,18 @@
 """Packed weights and plans on disk, named by the content that they were made from.
 
-    <key>.weights    SHA-256 of the head, its length (u32), head (MessagePack), packed weights. The head says what the model's inputs
-                     and outputs are and where each packed weight lies; weights are only ever appended to, so that plans stay valid
-    <key>.<n>.plan   SHA-256, then MessagePack: one plan for one set of input shapes, named by their hash, and the generation of
+    <key>.weights    SHA-256 of the head, its length (u32), head (MessagePack),
+        packed weights. The head says what the model's inputs
+                     and outputs are and where each packed weight lies; weights are only ever appended to, so that
+                         plans stay valid
+    <key>.<n>.plan   SHA-256, then MessagePack: one plan for one set of input shapes, named by their hash, and the
+        generation of
                      weights that it was made for
 
-The weights themselves are not hashed, which would cost more than all the rest of a load: they are numbers, never places.
+The weights themselves are not hashed, which would cost more than all the rest of a load: they are numbers, never
+    places.
 
-key = SHA-256 over the model's bytes, the variant, and this engine's own code. Files are written whole and then renamed, so that
+key = SHA-256 over the model's bytes, the variant,
+    and this engine's own code. Files are written whole and then renamed, so that
 a reader sees all of one or nothing; a file that does not check out is as good as none.
 """
 
@@ -78,7 +83,8 @@ class Cache:
         return self.folder / f"{self.key}.{suffix}"
 
     def weights(self) -> tuple[Head, mmap.mmap] | None:
-        """Returns the head and the packed weights in memory of their own (huge pages where the system has them), or None."""
+        """Returns the head and the packed weights in memory of their own (huge pages where the system has them), or
+        None."""
         if self.folder is None:
             return None
         try:
@@ -118,7 +124,9 @@ class Cache:
         """Stores the packed weights with their head."""
         if self.folder is not None:
             content = msgspec.msgpack.encode(head)
-            self._write("weights", hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content + weights)
+            self._write(
+                "weights", hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content + weights
+            )
 
     def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan, generation: str) -> None:
         if self.folder is not None:
@@ -157,7 +165,8 @@ def plan_name(shapes: Mapping[str, Dims]) -> str:
 
 
 def huge_memory(size: int) -> mmap.mmap:
-    """Returns zeroed private memory of at least `size` bytes, on huge pages where it is large and the system has them."""
+    """Returns zeroed private memory of at least `size` bytes, on huge pages where it is large and the system has
+    them."""
     memory = mmap.mmap(-1, max(size, 1) + 4096)
     if size >= 1 << 20 and hasattr(mmap, "MADV_HUGEPAGE"):
         try:

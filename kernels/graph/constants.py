@@ -144,8 +144,8 @@ def _divide(a: Array, b: Array) -> Array:
     if np.issubdtype(a.dtype, np.integer):
         if not np.all(b):
             raise MalformedModelError("an integer division by zero in a shape")
-        return np.asarray(np.trunc(a / b).astype(a.dtype))
-    return np.asarray(a / b)
+        return np.asarray(np.trunc(np.true_divide(a, b)).astype(a.dtype))
+    return np.asarray(np.true_divide(a, b))
 
 
 def _expand(node: Node, args: list[Array | None]) -> Array:
@@ -169,7 +169,9 @@ EVALUATED: dict[str, Callable[[Node, list[Array | None]], Array]] = {
         int(np.prod(_given(node, args, 0).shape[: integer(node, "axis", 1)], dtype=np.int64)), -1
     ),
     "Floor": lambda node, args: np.floor(_given(node, args, 0)),
-    "Gather": lambda node, args: np.take(_given(node, args, 0), _given(node, args, 1), axis=integer(node, "axis", 0)),
+    "Gather": lambda node, args: np.take(
+        _given(node, args, 0), _given(node, args, 1).astype(np.int64), axis=integer(node, "axis", 0)
+    ),
     "Identity": lambda node, args: _given(node, args, 0),
     "Range": _range,
     "Reshape": lambda node, args: _given(node, args, 0).reshape(

@@ -50,7 +50,8 @@ class Op:
 
 @dataclass
 class Blob:
-    """Constants of one region, each stored once, aligned. `start`: bytes that lie before `data` and are kept elsewhere."""
+    """Constants of one region, each stored once, aligned. `start`: bytes that lie before `data` and are kept
+    elsewhere."""
 
     region: int
     data: bytearray = field(default_factory=bytearray)
@@ -94,7 +95,8 @@ class Emitter:
 
     def new(self, dims: Dims, dtype: str, order: tuple[int, ...] | None = None, quant: Quant | None = None,
             halo: tuple[int, int, int, int] = (0, 0, 0, 0)) -> View:  # fmt: skip
-        """Returns a new arena tensor. `halo` (top, left, bottom, right) asks for a border of zero points around an image, which is
+        """Returns a new arena tensor. `halo` (top, left, bottom, right) asks for a border of zero points around an
+        image, which is
         then NHWC."""
         if order is None:
             order = tuple(range(len(dims)))
@@ -137,7 +139,7 @@ class Emitter:
         """Copies `x` to `out` (same dims), through `table` (256 entries of out's type) when there is one."""
         up = x.up
         a, b = (split_up(x, up), split_up(out, up)) if up != (1, 1) else (x, out)
-        axes = [(d, sa, sb) for d, sa, sb in zip(a.dims, a.strides, b.strides) if d != 1] or [(1, 1, 1)]
+        axes = [(d, sa, sb) for d, sa, sb in zip(a.dims, a.strides, b.strides, strict=False) if d != 1] or [(1, 1, 1)]
         axes.sort(key=lambda axis: (-axis[2], -axis[1]))
         merged: list[tuple[int, int, int]] = []
         for d, sa, sb in axes:
@@ -158,14 +160,16 @@ class Emitter:
         chunks = -(-row[0] // chunk)
         rows = count(tuple(m[0] for m in outer))
         names = ("0", "1", "2", "3", "4")
-        dims = {f"d{k}": m[0] for k, m in zip(names, outer)}
-        ins = {f"s{k}": m[1] for k, m in zip(names, outer)}
-        outs = {f"o{k}": m[2] for k, m in zip(names, outer)}
+        dims = {f"d{k}": m[0] for k, m in zip(names, outer, strict=False)}
+        ins = {f"s{k}": m[1] for k, m in zip(names, outer, strict=False)}
+        outs = {f"o{k}": m[2] for k, m in zip(names, outer, strict=False)}
         lut = Ref(self.constants.put(table)) if table is not None else -1
         per_element = 0.05 if row[1] == 1 and row[2] == 1 and table is None else 0.5
-        op = self.add("copy", rows * (3 + row[0] * per_element), rows * chunks, [x.buffer], [out.buffer], x=reference(x),
+        op = self.add("copy", rows * (3 + row[0] * per_element), rows * chunks, [x.buffer], [out.buffer],
+                      x=reference(x),
                       out=reference(out), size=ITEM_BYTES[x.dtype], lut=lut, lut_size=ITEM_BYTES[out.dtype],
-                      **dims, row=row[0], **ins, s_row=row[1], **outs, o_row=row[2], chunk=chunk, chunks=chunks)  # fmt: skip
+                      **dims, row=row[0], **ins, s_row=row[1], **outs, o_row=row[2], chunk=chunk,
+                      chunks=chunks)  # fmt: skip
         op.source, op.target, op.table = x, out, table
 
     def ewise(self, expr: Expr, out: View) -> None:
@@ -183,7 +187,9 @@ class Emitter:
         extents, modes, strides, (segment, segment_step) = collapse(target, views)
         spreads = iter(range(sum(mode == PERIODIC for mode, _, _ in modes)))
         if sum(mode == PERIODIC for mode, _, _ in modes) > _graph.EWISE_SPREADS:
-            raise UnsupportedModelError(f"an element-wise expression with more than {_graph.EWISE_SPREADS} repeated operands")
+            raise UnsupportedModelError(
+                f"an element-wise expression with more than {_graph.EWISE_SPREADS} repeated operands"
+            )
         *outer, row = extents
         chunk = min(row, CHUNK)
         chunks = -(-row // chunk)
@@ -191,23 +197,27 @@ class Emitter:
         table = b"".join(
             LEAF.pack(i, *steps, mode, period, times, view.dtype == "u8", view.quant.zero if view.quant else 0,
                             view.quant.scale if view.quant else 1.0, next(spreads) if mode == PERIODIC else 0)
-            for i, (view, steps, (mode, period, times)) in enumerate(zip(views, strides[1:], modes))
+            for i, (view, steps, (mode, period, times)) in enumerate(zip(views, strides[1:], modes, strict=False))
         )  # fmt: skip
         leaf_table = Ref(self.constants.put(table, key=f"leaves of op {len(self.ops)}"))
         code = Ref(self.constants.put(program.code()))
         quant = out.quant or Quant(1.0, 0)
-        op = self.add("ewise", count(out.dims) * (0.15 * len(program.instructions) + 0.2 * len(views) + 0.3) + rows * 30,
+        op = self.add("ewise",
+                      count(out.dims) * (0.15 * len(program.instructions) + 0.2 * len(views) + 0.3) + rows * 30,
                       rows * chunks, [view.buffer for view in views], [out.buffer], program=code,
                       instructions=len(program.instructions), leaves=len(views), leaf_table=leaf_table,
                       d0=outer[0], d1=outer[1], d2=outer[2], d3=outer[3], row=row, out=reference(out), o0=strides[0][0],
-                      o1=strides[0][1], o2=strides[0][2], o3=strides[0][3], result=result, out_kind=int(out.dtype == "u8"),
-                      out_scale=float(quant.scale), out_zero=quant.zero, chunk=chunk, chunks=chunks, segment=segment, segment_step=segment_step)  # fmt: skip
+                      o1=strides[0][1], o2=strides[0][2], o3=strides[0][3], result=result,
+                      out_kind=int(out.dtype == "u8"),
+                      out_scale=float(quant.scale), out_zero=quant.zero, chunk=chunk, chunks=chunks, segment=segment,
+                      segment_step=segment_step)  # fmt: skip
         op.leaf_table = leaf_table.buffer
         op.leaves = [reference(view) for view in views]
 
 
 class Program:
-    """The instructions of an expression; leaves and literals come first, one register each, results are given registers that
+    """The instructions of an expression; leaves and literals come first, one register each, results are given
+    registers that
     are free again."""
 
     def __init__(self, emitter: Emitter) -> None:
@@ -276,9 +286,7 @@ class Program:
         return struct.pack(f"<{4 * len(self.instructions)}h", *(v for i in self.instructions for v in i))
 
 
-def collapse(
-    out: View, views: Sequence[View]
-) -> tuple[list[int], list[Mode], list[list[int]], tuple[int, int]]:
+def collapse(out: View, views: Sequence[View]) -> tuple[list[int], list[Mode], list[list[int]], tuple[int, int]]:
     """Merges the axes of `out` and of `views` (broadcast to it) into four outer ones and a row.
 
     Returns the five extents, each view's Mode along the row, the outer strides of out and of each view, and
@@ -293,11 +301,11 @@ def collapse(
     while rest:
         axis = rest[-1]
         d, stride = out.dims[axis], out.strides[axis]
-        in_line = stride == row and not segment or segment and stride == step * (row // segment)
+        in_line = (stride == row and not segment) or (segment and stride == step * (row // segment))
         cut = row > 1 and not segment and not in_line and out.dtype == "u8" and stride > row
         if not in_line and not cut:
             break
-        grown = [grow(mode, view.strides[axis], d, row) for mode, view in zip(modes, views)]
+        grown = [grow(mode, view.strides[axis], d, row) for mode, view in zip(modes, views, strict=False)]
         if any(mode is None for mode in grown):
             break
         if cut:
@@ -337,10 +345,11 @@ def table_of(expr: Expr, view: View, out: Quant | None) -> bytes:
     result = program.build(expr)
     constants = [None if leaf.dtype == "u8" else 0 for leaf in program.views]
     literals = literal_values(expr, program)
-    leaves_in = [source if c is None else value for c, value in zip(constants, literals)]
+    leaves_in = [source if c is None else value for c, value in zip(constants, literals, strict=False)]
     quant = out or Quant(1.0, 0)
     return bytes(
-        _graph.evaluate(program.code(), leaves_in, float(np.float32(view.quant.scale)), view.quant.zero, result, out is not None,
+        _graph.evaluate(program.code(), leaves_in, float(np.float32(view.quant.scale)), view.quant.zero, result,
+                        out is not None,
                         float(np.float32(quant.scale)), quant.zero)
     )  # fmt: skip
 

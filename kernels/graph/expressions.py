@@ -55,7 +55,8 @@ class Call:
 
 @dataclass(eq=False)
 class Acc:
-    """An int8 product not yet emitted. `emit(out, float_bias, table)` writes it to a u8 or f32 view; `float_bias` (n) is added
+    """An int8 product not yet emitted. `emit(out, float_bias, table)` writes it to a u8 or f32 view; `float_bias` (n)
+    is added
     to a float result, `table` (256 bytes) maps a u8 one."""
 
     dims: Dims
@@ -68,7 +69,7 @@ class Acc:
         """Whether the product can be written to `out`: its channels must be contiguous, rows evenly spaced."""
         if self.is_image:
             return out.strides[1] == 1 or out.dims[1] == 1
-        return all(s == p or d == 1 for s, p, d in zip(out.strides, row_major(out.dims), out.dims))
+        return all(s == p or d == 1 for s, p, d in zip(out.strides, row_major(out.dims), out.dims, strict=False))
 
     def as_channels(self, value: F32) -> F32 | None:
         """Returns `value`, added to the product, as one number a channel, or None if it is not that."""
@@ -102,7 +103,8 @@ Expr: TypeAlias = "Leaf | Literal | Call | Acc | Join | Moved"
 
 @dataclass
 class QuantisedConstant:
-    """An initializer behind a DequantizeLinear: weights or bias of an int8 op. `scale` and `zero` are per `axis`, or scalar."""
+    """An initializer behind a DequantizeLinear: weights or bias of an int8 op. `scale` and `zero` are per `axis`, or
+    scalar."""
 
     values: Array
     scale: F32
@@ -192,12 +194,16 @@ def _gelu(node: Node, x: Expr) -> Expr:
 
 
 def _power(node: Node, x: Expr, exponent: Expr) -> Expr:
-    known = {1.0: lambda: x, 2.0: lambda: call("Square", x), 0.5: lambda: call("Sqrt", x),
-             3.0: lambda: call("Mul", call("Square", x), x), -1.0: lambda: call("Div", literal(1), x),
-             -0.5: lambda: call("Div", literal(1), call("Sqrt", x))}  # fmt: skip
+    known: dict[float, Callable[[], Expr]] = {
+        1.0: lambda: x,
+        2.0: lambda: call("Square", x),
+        0.5: lambda: call("Sqrt", x),
+        3.0: lambda: call("Mul", call("Square", x), x),
+        -1.0: lambda: call("Div", literal(1), x),
+        -0.5: lambda: call("Div", literal(1), call("Sqrt", x)),
+    }
     if isinstance(exponent, Literal) and exponent.value.size == 1 and float(exponent.value.reshape(())) in known:
-        made: Expr = known[float(exponent.value.reshape(()))]()
-        return made
+        return known[float(exponent.value.reshape(()))]()
     raise UnsupportedModelError(f"node {node.label!r} (Pow): the exponent must be one of {sorted(known)}")
 
 
@@ -336,4 +342,4 @@ def monotone_in(expr: Expr, acc: Expr) -> bool:
 def quantise(values: Array, quant: Quant) -> npt.NDArray[np.uint8]:
     """Returns float32 `values` as u8, rounded to even and saturated, as QuantizeLinear does."""
     scaled = np.clip(values.astype(np.float32) / np.float32(quant.scale), -quant.zero, 255 - quant.zero)
-    return (np.rint(scaled) + quant.zero).astype(np.uint8)
+    return np.asarray(np.rint(scaled) + quant.zero, np.uint8)

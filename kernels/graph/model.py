@@ -56,7 +56,8 @@ def supported_variants() -> tuple[str, ...]:
 class Run:
     """One pass through the model, from its inputs to its outputs; made by `GraphModel.start`.
 
-    A batch of independent images is run one image after the other, each through the plan of a single one: its working memory
+    A batch of independent images is run one image after the other, each through the plan of a single one: its working
+        memory
     stays in the second cache, which is worth more than longer inner loops.
     """
 
@@ -93,7 +94,7 @@ class Run:
         """Returns the outputs by name. Raises ValueError before the run is done."""
         if self._image < len(self._runners):
             raise ValueError("the run is not done: call step() until it returns DONE")
-        return {port.name: array for port, array in zip(self._plan.outputs, self._outputs)}
+        return {port.name: array for port, array in zip(self._plan.outputs, self._outputs, strict=False)}
 
     @property
     def position(self) -> tuple[int, int, int]:
@@ -143,10 +144,15 @@ class GraphModel:
     ) -> GraphModel:
         """Returns the model in the file or bytes `source`.
 
-        `cache_dir` keeps packed weights and plans, by content, for the next load. `variant` forces an instruction set (see
-        `supported_variants`). A model whose input shapes are fixed is compiled at once, another at the first `prepare` or
-        `start` of each set of shapes. `independent_batch` promises that the first axis of every input and output counts images that do
-        not look at each other, as in any ordinary network: a batch is then run image by image. Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or
+        `cache_dir` keeps packed weights and plans, by content,
+            for the next load. `variant` forces an instruction set (see
+        `supported_variants`). A model whose input shapes are fixed is compiled at once,
+            another at the first `prepare` or
+        `start` of each set of shapes. `independent_batch` promises that the first axis of every input and output
+            counts images that do
+        not look at each other,
+            as in any ordinary network: a batch is then run image by image. Raises MalformedModelError,
+            UnsupportedModelError (naming op, node and model), or
         GraphError for a file that cannot be read.
         """
         known = supported_variants()
@@ -161,7 +167,13 @@ class GraphModel:
                 f"model {label!r} cannot be read: {error}", next_step="check the path and its permissions"
             ) from error
         try:
-            return cls(content, label, Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""), chosen, independent_batch)
+            return cls(
+                content,
+                label,
+                Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""),
+                chosen,
+                independent_batch,
+            )
         except GraphError as error:
             raise type(error)(f"model {label!r}: {error.message}", next_step=error.advice) from error
 
@@ -183,7 +195,8 @@ class GraphModel:
         return plan
 
     def start(self, feeds: Mapping[str, Array]) -> Run:
-        """Returns a run on `feeds`: every input by name, of its type and shape. They must not change until the run is done.
+        """Returns a run on `feeds`: every input by name, of its type and shape. They must not change until the run is
+        done.
 
         Raises FeedError, and what `prepare` raises for shapes that are new.
         """
@@ -191,7 +204,8 @@ class GraphModel:
         unknown = set(feeds) - {spec.name for spec in self.inputs}
         if unknown:
             raise FeedError(
-                f"model {self.name!r} has no input {sorted(unknown)[0]!r}; its inputs are {[s.name for s in self.inputs]}"
+                f"model {self.name!r} has no input {sorted(unknown)[0]!r}; its inputs are "
+                f"{[s.name for s in self.inputs]}"
             )
         shapes = {spec.name: array.shape for spec, array in zip(self.inputs, arrays, strict=True)}
         batch = {shape[0] if shape else 1 for shape in shapes.values()}
@@ -233,7 +247,10 @@ class GraphModel:
         self._weights.start = self._weights.size
         self._weights.data = bytearray()
         packed = {str(key): (buffer.offset, buffer.size) for key, buffer in self._weights.known.items()}
-        self._cache.keep(Head(self._generation, self.inputs, self.outputs, self._weights.start, packed), memory[: self._weights.start])
+        self._cache.keep(
+            Head(self._generation, self.inputs, self.outputs, self._weights.start, packed),
+            memory[: self._weights.start],
+        )
 
     def _check_shapes(self, shapes: Mapping[str, Dims]) -> None:
         for spec in self.inputs:
@@ -242,7 +259,7 @@ class GraphModel:
                 raise FeedError(f"model {self.name!r}: no shape for input {spec.name!r}")
             if (
                 len(dims) != len(spec.shape)
-                or any(want not in (None, have) for have, want in zip(dims, spec.shape))
+                or any(want not in (None, have) for have, want in zip(dims, spec.shape, strict=False))
                 or 0 in dims
             ):
                 wanted = ["any" if d is None else d for d in spec.shape]

@@ -24,20 +24,23 @@ def pack_dense(w: Int8, merged: bool) -> bytes:
     groups, blocks = -(-runs.shape[2] // 4), -(-n // LANES)
     padded = np.zeros((blocks * LANES, runs.shape[1], groups * 4), np.int8)
     padded[:n, :, : runs.shape[2]] = runs
-    return padded.reshape(blocks, LANES, runs.shape[1] * groups, 4).transpose(0, 2, 1, 3).tobytes()
+    return bytes(padded.reshape(blocks, LANES, runs.shape[1] * groups, 4).transpose(0, 2, 1, 3).tobytes())
 
 
 def pack_depthwise(w: Int8) -> bytes:
     """Packs weights (c, kh, kw) as (kh * kw, c)."""
-    return w.reshape(w.shape[0], -1).T.tobytes()
+    return bytes(w.reshape(w.shape[0], -1).T.tobytes())
 
 
 def depthwise_columns(w: Int8, pair: bool, fold: int) -> bytes:
     """Packs weights (c, kh, kw) for kernels that take 32 channels and a column of four input rows at once.
 
-    Order: block of 32 lanes; group of four rows; kernel column; output line (with `pair` two lines share the columns, the
-    second's rows start one lower); quarter of the block, in the order in which byte unpacking leaves channels; 16-byte half;
-    channel; row in the group. Unpacking rows (r0, r1) and (r2, r3), low and high, then their 16-bit pairs, leaves in quarter q
+    Order: block of 32 lanes; group of four rows; kernel column; output line (with `pair` two lines share the columns,
+        the
+    second's rows start one lower); quarter of the block,
+        in the order in which byte unpacking leaves channels; 16-byte half;
+    channel; row in the group. Unpacking rows (r0, r1) and (r2, r3), low and high, then their 16-bit pairs,
+        leaves in quarter q
     the channels 4 q ... 4 q + 3 of each half. The last block overlaps the one before it where c is no multiple of 32;
     `fold` pixels of c channels lie side by side in one block where they fit.
     """

@@ -1,4 +1,5 @@
-"""A plan: the ops of a model for given input shapes, with every tensor's place in one arena, as bytes that can be stored."""
+"""A plan: the ops of a model for given input shapes, with every tensor's place in one arena, as bytes that can be
+stored."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 
 from kernels.graph import _graph
-from kernels.graph.compile import Compiler
+from kernels.graph.compile import compile_graph
 from kernels.graph.emit import ALIGN, ARENA, LEAF, Blob, Emitter, Op, Ref
 from kernels.graph.errors import MalformedModelError, UnsupportedModelError
 from kernels.graph.onnx_reader import Graph
@@ -47,7 +48,8 @@ class _Placed:
 
 
 def plan_arena(ops: list[Op]) -> int:
-    """Gives every arena buffer its offset and returns the arena's size. Buffers whose lives do not overlap share memory:
+    """Gives every arena buffer its offset and returns the arena's size. Buffers whose lives do not overlap share
+    memory:
     the largest first, each at the lowest place that is free for its whole life."""
     life: dict[int, _Placed] = {}
     for index, op in enumerate(ops):
@@ -74,7 +76,8 @@ def plan_arena(ops: list[Op]) -> int:
 def encode(value: int | float | Ref, is_float: bool) -> int:
     if isinstance(value, Ref):
         at = value.buffer.offset + value.at
-        assert value.buffer.offset >= 0 and 0 <= at < 1 << 56, (value.buffer, value.at)
+        assert value.buffer.offset >= 0, value.buffer
+        assert 0 <= at < 1 << 56, at
         encoded = value.buffer.region << 56 | at
         return encoded - (1 << 64) if encoded >> 63 else encoded
     if is_float:
@@ -110,13 +113,12 @@ def make_plan(graph: Graph, shapes: Mapping[str, Dims], weights: Blob, variant: 
     """
     macs_per_ns, flipped = next((v[3], v[2]) for v in _graph.variants() if v[0] == variant)
     try:
-        compiler = Compiler(graph, shapes, weights, macs_per_ns, flipped)
-        emitter = compiler.run()
+        compiler = compile_graph(graph, shapes, weights, macs_per_ns, flipped)
     except RecursionError as error:
         raise UnsupportedModelError("an expression nested too deeply") from error
     except OverflowError as error:
         raise MalformedModelError(f"a number of the model is out of range: {error}") from error
-    ops, constants, arena_bytes = finish(emitter)
+    ops, constants, arena_bytes = finish(compiler.emitter)
     dtypes = {info.name: np.dtype(info.dtype).name for info in (*graph.inputs, *graph.outputs)}
     return Plan(
         ops,
@@ -124,5 +126,5 @@ def make_plan(graph: Graph, shapes: Mapping[str, Dims], weights: Blob, variant: 
         arena_bytes,
         tuple(Port(name, view.dims, dtypes[name]) for name, view in compiler.inputs),
         tuple(Port(name, view.dims, dtypes[name]) for name, view in compiler.outputs),
-        tuple(op.kind for op in emitter.ops),
+        tuple(op.kind for op in compiler.emitter.ops),
     )

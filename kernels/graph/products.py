@@ -1,7 +1,9 @@
-"""Emits convolutions and matrix products, int8 and float: from views to the strides and chunks that the kernels read."""
+"""Emits convolutions and matrix products, int8 and float: from views to the strides and chunks that the kernels
+read."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,7 +32,9 @@ class Window:
     def out_size(self, h: int, w: int) -> tuple[int, int]:
         top, left, bottom, right = self.pads
         sizes = []
-        for size, pad, k, s, d in zip((h, w), (top + bottom, left + right), self.kernel, self.stride, self.dilation):
+        for size, pad, k, s, d in zip(
+            (h, w), (top + bottom, left + right), self.kernel, self.stride, self.dilation, strict=False
+        ):
             span = d * (k - 1) + 1
             if size + pad < span:
                 raise UnsupportedModelError(f"a window of {span} over {size} + {pad} padding")
@@ -41,11 +45,13 @@ class Window:
 def image(emitter: Emitter, view: View, halo: tuple[int, int, int, int]) -> View:
     """Returns `view` (N, C, H, W) in arena memory as NHWC with at least that border of zero points around it."""
     n, c, h, w = view.dims
-    sn, sc, sh, sw = view.strides
+    _sn, sc, _sh, _sw = view.strides
     packed = view.up == (1, 1) and (sc == 1 or c == 1) and view.buffer.region < CALLER
     if packed and halo == NO_HALO:
         return view
-    bordered = view.buffer.interior == (h, w) and all(have >= want for have, want in zip(view.buffer.halo, halo))
+    bordered = view.buffer.interior == (h, w) and all(
+        have >= want for have, want in zip(view.buffer.halo, halo, strict=False)
+    )
     if packed and bordered:
         return view
     out = emitter.new((n, c, h, w), view.dtype, (0, 2, 3, 1), view.quant, halo)
@@ -67,7 +73,7 @@ def signed_weights(w: QuantisedConstant) -> tuple[npt.NDArray[np.int8], int]:
         return (w.values.astype(np.int16) - 128).astype(np.int8), zero - 128
     if w.values.dtype != np.int8:
         raise UnsupportedModelError(f"weights {w.key!r} are {w.values.dtype}; int8 and uint8 are taken")
-    return w.values, zero
+    return w.values.astype(np.int8, copy=False), zero
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,8 @@ def requantisation(x: View, w: npt.NDArray[np.int8], w_zero: int, scale: F32, bi
     return Requantise(folded.astype(np.int32), scale.astype(np.float32))
 
 
-def end_params(emitter: Emitter, end: Requantise, out: View, float_bias: F32 | None, table: bytes | None, x_scale: float,
+def end_params(emitter: Emitter, end: Requantise, out: View, float_bias: F32 | None, table: bytes | None,
+               x_scale: float,
                w_scale: F32) -> dict[str, int | float | Ref]:  # fmt: skip
     """Returns the parameters of the end of a product: what becomes of the accumulators."""
     constants = emitter.constants
@@ -122,9 +129,11 @@ def pad_lanes(vector: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.concatenate([vector, np.zeros(-len(vector) % 64, vector.dtype)])
 
 
-def conv(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View, float_bias: F32 | None,
+def conv(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View,
+         float_bias: F32 | None,
          table: bytes | None, flipped: bool) -> None:  # fmt: skip
-    """Emits a dense int8 convolution. `x` (N, C, H, W) NHWC with its border; w.values (n, c, kh, kw); `out` NHWC u8 or f32."""
+    """Emits a dense int8 convolution. `x` (N, C, H, W) NHWC with its border; w.values (n, c, kh, kw); `out` NHWC u8
+    or f32."""
     assert x.quant is not None
     values, zero = signed_weights(w)
     n, c, kh, kw = values.shape
@@ -169,12 +178,14 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
         chunk = -(-px // -(-px // chunk))  # even chunks
         chunk = min(px, -(-chunk // 24) * 24) if px > 96 else chunk
     line_chunks, n_chunks = -(-px // chunk), -(-n // n_chunk)
-    emitter.add("conv", images * lines * px * px_ns, images * lines * line_chunks * n_chunks, reads, [out.buffer], **params,
+    emitter.add("conv", images * lines * px * px_ns, images * lines * line_chunks * n_chunks, reads, [out.buffer],
+                **params,
                 is_float=int(out.dtype == "f32"), images=images, lines=lines, line_px=px, n=n, chunk_px=chunk,
                 line_chunks=line_chunks, n_chunk=n_chunk, n_chunks=n_chunks)  # fmt: skip
 
 
-def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View, table: bytes | None) -> None:  # fmt: skip
+def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, window: Window, out: View,
+    table: bytes | None) -> None:  # fmt: skip
     """Emits a depthwise int8 convolution. w.values (c, 1, kh, kw)."""
     assert x.quant is not None
     values, zero = signed_weights(w)
@@ -263,8 +274,8 @@ def product(emitter: Emitter, a: View, w: QuantisedConstant, bias: Int32, out: V
 
 def flatten_rows(view: View) -> View | None:
     """Returns `view` (..., m, k) as (rows, k) if its rows are evenly spaced."""
-    axes = [(d, s) for d, s in zip(view.dims[:-1], view.strides[:-1]) if d != 1]
-    for (_, outer), (d, inner) in zip(axes, axes[1:]):
+    axes = [(d, s) for d, s in zip(view.dims[:-1], view.strides[:-1], strict=False) if d != 1]
+    for (_, outer), (d, inner) in itertools.pairwise(axes):
         if outer != d * inner:
             return None
     rows = count(view.dims[:-1])
@@ -274,7 +285,9 @@ def flatten_rows(view: View) -> View | None:
 
 def moving_product(emitter: Emitter, a: View, b: View, out: View, flipped: bool, table: bytes | None) -> None:
     """Emits a (..., m, k) x b (..., k, n), both u8 activations; out (..., m, n) packed."""
-    assert a.quant is not None and b.quant is not None
+    a_quant, b_quant = a.quant, b.quant
+    assert a_quant is not None
+    assert b_quant is not None
     *batch, m, n = out.dims
     k = a.dims[-1]
     if 255 * 255 * k * 4 >= 2**31:
@@ -287,7 +300,7 @@ def moving_product(emitter: Emitter, a: View, b: View, out: View, flipped: bool,
         packed = emitter.new(a.dims, a.dtype, quant=a.quant)
         emitter.copy(a, packed)
         a, a_step = packed, m * k
-    outer = [(d, s) for d, s in zip(b.dims[:-2], b.strides[:-2]) if d != 1]
+    outer = [(d, s) for d, s in zip(b.dims[:-2], b.strides[:-2], strict=False) if d != 1]
     if len(outer) > 2 or b.up != (1, 1) or b.buffer.region >= CALLER:
         packed = emitter.new(b.dims, b.dtype, quant=b.quant)
         emitter.copy(b, packed)
@@ -305,16 +318,18 @@ def moving_product(emitter: Emitter, a: View, b: View, out: View, flipped: bool,
     emitter.add("pack", images * blocks * groups * 64 * 0.7, images * blocks, [b.buffer], [w.buffer, bias.buffer],
                 x=reference(b), x0=outer[0][1], x1=outer[1][1], x_k=b.strides[-2], x_n=b.strides[-1], d0=outer[0][0],
                 d1=outer[1][0], k=k, n=n, w=reference(w), w_image=blocks * groups * 64, bias=reference(bias),
-                bias_image=blocks * LANES * 4, x_zero=b.quant.zero, a_zero=a.quant.zero, a_flip=int(flipped))  # fmt: skip
+                bias_image=blocks * LANES * 4, x_zero=b_quant.zero, a_zero=a_quant.zero,
+                a_flip=int(flipped))  # fmt: skip
     item = 4 if out.dtype == "f32" else 1
-    scale = np.full(n, np.float32(a.quant.scale), np.float32) * np.float32(b.quant.scale)
+    scale = np.full(n, np.float32(a_quant.scale), np.float32) * np.float32(b_quant.scale)
     end = Requantise(np.zeros(n, np.int32), scale)
-    params = end_params(emitter, end, out, None, table, a.quant.scale, np.full(n, b.quant.scale, np.float32))
+    params = end_params(emitter, end, out, None, table, a_quant.scale, np.full(n, b_quant.scale, np.float32))
     params["bias"] = reference(bias)
     _dense(emitter, [a.buffer, w.buffer, bias.buffer], out, n, images, 1, m, {
         "x": reference(a), "x_image": a_step, "x_line": 0, "x_px": a.strides[-2], "runs_y": 1, "run_y": 0, "runs_x": 1,
-        "run_x": 0, "run_bytes": k, "w": reference(w), "w_image": blocks * groups * 64, "bias_image": blocks * LANES * 4,
-        "w_zero": b.quant.zero - 128, "out": reference(out), "out_image": m * n * item, "out_line": 0,
+        "run_x": 0, "run_bytes": k, "w": reference(w), "w_image": blocks * groups * 64,
+        "bias_image": blocks * LANES * 4,
+        "w_zero": b_quant.zero - 128, "out": reference(out), "out_image": m * n * item, "out_line": 0,
         "out_px": n * item, **params,
     })  # fmt: skip
 
@@ -325,14 +340,14 @@ def _batched(view: View, batch: Dims) -> View:
     return replace(
         view,
         dims=batch + dims[-2:],
-        strides=tuple(0 if d != w else s for d, w, s in zip(dims, batch, strides)) + strides[-2:],
+        strides=tuple(0 if d != w else s for d, w, s in zip(dims, batch, strides, strict=False)) + strides[-2:],
     )
 
 
 def _even_step(view: View) -> int | None:
     """Returns the distance between the matrices of `view` (..., m, k) if it is even, else None."""
-    axes = [(d, s) for d, s in zip(view.dims[:-2], view.strides[:-2]) if d != 1]
-    for (_, outer), (d, inner) in zip(axes, axes[1:]):
+    axes = [(d, s) for d, s in zip(view.dims[:-2], view.strides[:-2], strict=False) if d != 1]
+    for (_, outer), (d, inner) in itertools.pairwise(axes):
         if outer != d * inner:
             return None
     return axes[-1][1] if axes else 0
@@ -348,10 +363,12 @@ def conv_f32(emitter: Emitter, x: View, w: F32, bias: F32 | None, window: Window
     start = reference(x)
     emitter.add("conv_f32", count(out.dims) * c * kh * kw * 0.15, images * lines, [x.buffer], [out.buffer],
                 x=Ref(start.buffer, start.at - 4 * (top * sh + left * sw)), x_image=sn, x_line=sh * window.stride[0],
-                x_px=sw * window.stride[1], x_k=x.strides[1] if c > 1 else 1, runs_y=kh, run_y=window.dilation[0] * sh, runs_x=kw,
+                x_px=sw * window.stride[1], x_k=x.strides[1] if c > 1 else 1, runs_y=kh,
+                run_y=window.dilation[0] * sh, runs_x=kw,
                 run_x=window.dilation[1] * sw, run_floats=c, w=Ref(buffer), w_image=0, w_k=n, w_n=1,
                 bias=Ref(emitter.constants.put(bias.astype(np.float32).tobytes())) if bias is not None else -1,
-                out=reference(out), out_image=out.strides[0], out_line=out.strides[2], out_px=out.strides[3], images=images,
+                out=reference(out), out_image=out.strides[0], out_line=out.strides[2], out_px=out.strides[3],
+                images=images,
                 lines=lines, line_px=px, n=n, image_d1=1, x_image1=0, w_image1=0, out_image1=0)  # fmt: skip
 
 
@@ -359,14 +376,16 @@ def product_f32(emitter: Emitter, a: View, b: View, out: View) -> None:
     """Emits a float product (..., m, k) x (..., k, n), at most two batch axes after merging; `out` packed."""
     *batch, m, n = out.dims
     a, b = _batched(a, tuple(batch)), _batched(b, tuple(batch))
-    outer = [(d, sa, sb) for d, sa, sb in zip(batch, a.strides, b.strides) if d != 1]
+    outer = [(d, sa, sb) for d, sa, sb in zip(batch, a.strides, b.strides, strict=False) if d != 1]
     if len(outer) > 2:
         raise UnsupportedModelError(f"a float product with {len(outer)} batch axes; at most two are taken")
     outer = [(1, 0, 0)] * (2 - len(outer)) + outer
     (d0, a0, b0), (d1, a1, b1) = outer
     k = a.dims[-1]
-    emitter.add("conv_f32", count(out.dims) * k * 0.15, d0 * d1 * m, [a.buffer, b.buffer], [out.buffer], x=reference(a), x_image=a0,
+    emitter.add("conv_f32", count(out.dims) * k * 0.15, d0 * d1 * m, [a.buffer, b.buffer], [out.buffer],
+                x=reference(a), x_image=a0,
                 x_line=a.strides[-2], x_px=0, x_k=a.strides[-1], runs_y=1, run_y=0, runs_x=1, run_x=0, run_floats=k,
                 w=reference(b), w_image=b0, w_k=b.strides[-2], w_n=b.strides[-1], bias=-1, out=reference(out),
-                out_image=d1 * m * n, out_line=n, out_px=0, images=d0 * d1, lines=m, line_px=1, n=n, image_d1=d1, x_image1=a1,
+                out_image=d1 * m * n, out_line=n, out_px=0, images=d0 * d1, lines=m, line_px=1, n=n, image_d1=d1,
+                x_image1=a1,
                 w_image1=b1, out_image1=m * n)  # fmt: skip

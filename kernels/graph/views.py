@@ -1,6 +1,7 @@
 """Tensors at compile time: strided views of planned buffers, as numpy's but with a quantisation and without the data.
 
-Transpose, slice, squeeze, broadcast and most reshapes change only the view; an op that needs another memory order copies.
+Transpose, slice, squeeze, broadcast and most reshapes change only the view; an op that needs another memory order
+    copies.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ Dims = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """dims and strides in elements, in the order of the model's axes (an image is N, C, H, W, whatever its memory order).
+    """dims and strides in elements, in the order of the model's axes (an image is N, C, H, W, whatever its memory
+    order).
 
-    `up` repeats axes 2 and 3 that many times (nearest-neighbour enlargement that has not been carried out): dims are the
+    `up` repeats axes 2 and 3 that many times (nearest-neighbour enlargement not carried out yet): dims are the
     enlarged ones, strides those of the small image.
     """
 
@@ -106,18 +108,20 @@ def broadcast(view: View, dims: Dims) -> View:
     """Returns `view` as `dims` by numpy's rules: missing leading axes and axes of 1 get stride 0."""
     missing = len(dims) - len(view.dims)
     padded, strides = (1,) * missing + view.dims, (0,) * missing + view.strides
-    if missing < 0 or any(have not in (1, want) for have, want in zip(padded, dims)):
+    if missing < 0 or any(have not in (1, want) for have, want in zip(padded, dims, strict=False)):
         raise UnsupportedModelError(f"a tensor of shape {list(view.dims)} does not broadcast to {list(dims)}")
     if view.up != (1, 1):
         return view
-    return replace(view, dims=dims, strides=tuple(0 if h != w else s for h, w, s in zip(padded, dims, strides)))
+    return replace(
+        view, dims=dims, strides=tuple(0 if h != w else s for h, w, s in zip(padded, dims, strides, strict=False))
+    )
 
 
 def reshape(view: View, dims: Dims) -> View | None:
     """Returns `view` with the new `dims`, or None when that needs a copy."""
     if view.up != (1, 1):
         return None
-    old = [(d, s) for d, s in zip(view.dims, view.strides) if d != 1]
+    old = [(d, s) for d, s in zip(view.dims, view.strides, strict=False) if d != 1]
     strides = [0] * len(dims)
     new = [i for i, d in enumerate(dims) if d != 1]
     oi = ni = 0
@@ -135,7 +139,7 @@ def reshape(view: View, dims: Dims) -> View | None:
                     return None
                 want *= dims[new[nj]]
                 nj += 1
-        for a, b in zip(old[oi : oj - 1], old[oi + 1 : oj]):
+        for a, b in zip(old[oi : oj - 1], old[oi + 1 : oj], strict=False):
             if a[1] != b[1] * b[0]:
                 return None
         step = old[oj - 1][1]
@@ -159,8 +163,5 @@ def split_up(view: View, up: tuple[int, int]) -> View:
     fy, fx = up
     n, c, h, w = view.dims
     sn, sc, sh, sw = view.strides
-    if view.up == up:
-        strides = (sn, sc, sh, 0, sw, 0)
-    else:
-        strides = (sn, sc, sh * fy, sh, sw * fx, sw)
+    strides = (sn, sc, sh, 0, sw, 0) if view.up == up else (sn, sc, sh * fy, sh, sw * fx, sw)
     return replace(view, dims=(n, c, h // fy, fy, w // fx, fx), strides=strides, up=(1, 1))

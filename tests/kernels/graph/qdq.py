@@ -59,10 +59,21 @@ class Builder:
         zeros = self.const(np.zeros(shape[axis], np.int8))
         return self.op("DequantizeLinear", self.const(values), self.const(scale), zeros, axis=axis), scale
 
-    def conv(self, x: str, x_scale: float, c: int, n: int, kernel: tuple[int, int] = (3, 3), group: int = 1, **attributes: Any) -> str:
+    def conv(
+        self,
+        x: str,
+        x_scale: float,
+        c: int,
+        n: int,
+        kernel: tuple[int, int] = (3, 3),
+        group: int = 1,
+        **attributes: Any,
+    ) -> str:
         w, scale = self.weights((n, c // group, *kernel))
         bias = self.const(self.rng.integers(-2000, 2000, n), np.int32)
-        b = self.op("DequantizeLinear", bias, self.const(scale * np.float32(x_scale)), self.const(np.zeros(n, np.int32)), axis=0)
+        b = self.op(
+            "DequantizeLinear", bias, self.const(scale * np.float32(x_scale)), self.const(np.zeros(n, np.int32)), axis=0
+        )
         return self.op("Conv", x, w, b, kernel_shape=list(kernel), group=group, **attributes)
 
     def model(self, opset: int = 17) -> bytes:

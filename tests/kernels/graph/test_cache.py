@@ -39,7 +39,9 @@ def test_a_second_load_compiles_and_parses_nothing(tmp_path: Path, monkeypatch: 
     np.testing.assert_array_equal(result(GraphModel.load(model(), cache_dir=tmp_path)), wanted)
 
 
-def test_a_new_shape_after_a_cached_load_packs_no_weights_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_shape_after_a_cached_load_packs_no_weights_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result(GraphModel.load(model(), cache_dir=tmp_path))
     wanted = result(GraphModel.load(model()), batch=2)
     from kernels.graph import products

@@ -113,7 +113,8 @@ def test_outputs_before_the_end_are_refused() -> None:
 
 
 def test_polls_are_close_together() -> None:
-    """The work between two looks at the gate is estimated when the plan is made: no unit may exceed what is promised."""
+    """The work between two looks at the gate is estimated when the plan is made: no unit may exceed what is
+    promised."""
     graph = GraphModel.load(model(), variant=supported_variants()[0])
     plan = graph.prepare({"x": (1, 3, 40, 56)})
     from kernels.graph import _graph

@@ -1,7 +1,9 @@
 """Small quantised models on every variant that this CPU has, against onnxruntime's integer result.
 
-Products, tables and what is fused into them must be equal to the last bit of the quantised result. Where onnxruntime itself
-leaves the definition (its QLinearAdd and QLinearMul work in fixed point), one step of the output's scale is allowed, and few of them.
+Products, tables and what is fused into them must be equal to the last bit of the quantised result. Where onnxruntime
+    itself
+leaves the definition (its QLinearAdd and QLinearMul work in fixed point), one step of the output's scale is allowed,
+    and few of them.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def feed(shape: tuple[int, ...], seed: int = 3) -> Array:
         (24, 24, (3, 3), {"pads": [1, 0, 0, 1], "group": 4}, (7, 9)),
     ],
 )
-def test_conv(variant: str, c: int, n: int, kernel: tuple[int, int], attributes: dict[str, Any], size: tuple[int, int]) -> None:
+def test_conv(
+    variant: str, c: int, n: int, kernel: tuple[int, int], attributes: dict[str, Any], size: tuple[int, int]
+) -> None:
     b = Builder(c + n)
     x = b.q(b.input("x", [1, c, *size]), 0.05, 100)
     b.output(b.q(b.op("Relu", b.conv(x, 0.05, c, n, kernel, **attributes)), 0.4, 0))
@@ -56,9 +60,12 @@ def test_conv(variant: str, c: int, n: int, kernel: tuple[int, int], attributes:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("c", [8, 16, 24, 32, 40, 48, 88, 100])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "size"), [((3, 3), (1, 1), (8, 15)), ((3, 3), (2, 1), (9, 8)), ((5, 5), (1, 1), (7, 11)), ((5, 5), (2, 2), (11, 9))]
+    ("kernel", "stride", "size"),
+    [((3, 3), (1, 1), (8, 15)), ((3, 3), (2, 1), (9, 8)), ((5, 5), (1, 1), (7, 11)), ((5, 5), (2, 2), (11, 9))],
 )
-def test_depthwise(variant: str, c: int, kernel: tuple[int, int], stride: tuple[int, int], size: tuple[int, int]) -> None:
+def test_depthwise(
+    variant: str, c: int, kernel: tuple[int, int], stride: tuple[int, int], size: tuple[int, int]
+) -> None:
     b = Builder(c)
     pad = kernel[0] // 2
     x = b.q(b.input("x", [1, c, *size]), 0.05, 100)
@@ -94,7 +101,8 @@ def test_squeeze_excite_residual_and_feature_pyramid(variant: str) -> None:
     s = b.op("HardSigmoid", b.q(b.conv(s, 0.1, 24, 24, (1, 1)), 0.2, 128), alpha=0.2, beta=0.5)
     y = b.op("Add", y, b.op("Mul", y, s))
     small = b.q(b.conv(x, 0.05, 16, 24, (3, 3), strides=[2, 2], pads=[1, 1, 1, 1]), 0.4, 110)
-    up = b.op("Resize", small, "", b.const([1, 1, 2, 2], np.float32), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    up = b.op("Resize", small, "", b.const([1, 1, 2, 2], np.float32), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
     total = b.q(b.op("Add", y, up), 0.5, 128)
     joined = b.q(b.op("Concat", total, up, axis=1), 0.6, 130)
     b.output(b.q(b.conv(joined, 0.6, 48, 8, pads=[1, 1, 1, 1]), 4.0, 128))
@@ -152,7 +160,9 @@ def test_vision_transformer_block(variant: str) -> None:
     b.output(b.op("ReduceMean", h, axes=[1], keepdims=0), rank=2)
     model, feeds = b.model(), {"x": feed((2, 37, 48))}
     ours, theirs = outputs(model, feeds, variant), reference(model, feeds)
-    for a, r in zip(ours, theirs, strict=True):  # float parts differ in the last bits, and then a quantised value by one step
+    for a, r in zip(
+        ours, theirs, strict=True
+    ):  # float parts differ in the last bits, and then a quantised value by one step
         assert np.abs(a - r).max() < 0.02 * np.abs(r).max()
         assert np.abs(a - r).mean() < 2e-4 * np.abs(r).max()
 
@@ -190,7 +200,15 @@ def test_float_model_without_any_quantisation(variant: str) -> None:
     b = Builder(8)
     x = b.input("x", [2, 3, 9, 7])
     w = b.const(b.rng.standard_normal((5, 3, 3, 3)), np.float32)
-    y = b.op("Conv", x, w, b.const(b.rng.standard_normal(5), np.float32), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 1])
+    y = b.op(
+        "Conv",
+        x,
+        w,
+        b.const(b.rng.standard_normal(5), np.float32),
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+        strides=[2, 1],
+    )
     y = b.op("Tanh", y)
     y = b.op("Transpose", b.op("Reshape", y, b.const([0, 5, -1], np.int64)), perm=[0, 2, 1])
     b.output(b.op("MatMul", y, b.const(b.rng.standard_normal((5, 4)), np.float32)), rank=3)
