@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -251,8 +250,11 @@ class Story:
         self.owner += 1
         new = await self.connect(self.owner)
         self.believe(new)
-        with suppress(SessionError):
+        late = len(self.actions)
+        try:
             await self.act(old)
+        except SessionError:
+            self.actions[late].outcome = Outcome.refused  # it was sent after the new owner's hello was answered
         await self.act(new)
         await new.bye()
 
