@@ -131,6 +131,7 @@ class SocketServer:
         self.address = address
         self._max_peers = max_peers
         self._handler = handler
+        self._is_closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.listening: asyncio.Server | None = None
 
@@ -139,6 +140,10 @@ class SocketServer:
         return _Served(self)
 
     def greet(self, stream: SocketStream) -> None:
+        """Runs the handler for a new peer, or hangs up."""
+        if self._is_closing:
+            stream.close()
+            return
         if len(self._tasks) >= self._max_peers:
             log.warning("hung up on %s: %d peers are connected already", stream.peer, self._max_peers)
             stream.close()
@@ -156,8 +161,12 @@ class SocketServer:
             log.exception("the handler of %s failed", stream.peer)
         finally:
             stream.close()
+            await stream.wait_closed()
 
     async def close(self) -> None:
+        self._is_closing = True
+        for _ in range(3):  # turns that the loop takes to hand over a peer that it has accepted, or would leak it
+            await asyncio.sleep(0)
         if self.listening is not None:
             self.listening.close()
         for task in tuple(self._tasks):
