@@ -19,7 +19,7 @@ from runtime.agent.errors import AgentUnknown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action
 
-STATE_LIMIT_BYTES = 48 * 1024  # what a checkpoint of 64 KiB has room for
+STATE_LIMIT_BYTES = 30 * 1024  # a checkpoint of 64 KiB holds two: before and after the action under way
 
 AGENTS = {
     "block_clicker": "runtime.agent.block_clicker:make",

@@ -139,7 +139,7 @@ class WorkerProcess:
         """Returns the agent of a job and its bundle's hash; agents are kept, so that a model is loaded once."""
         key = (spec.agent, spec.model)
         if key not in self._agents:
-            limits = Limits(self._settings.threads, self._settings.memory_MiB << 20)
+            limits = Limits(self._settings.threads, self._settings.memory_MiB << 20, self._models.root.parent / "cache")
             assets, bundle_sha256 = assets_for(spec, self._models, limits)
             self._agents[key] = make_agent(spec.agent, assets), bundle_sha256
         return self._agents[key]

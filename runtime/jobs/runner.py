@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from kernels.gate.word import GateToken, boottime_ns
-from runtime.agent.protocol import Agent, Decision, Preempted
+from runtime.agent.protocol import STATE_LIMIT_BYTES, Agent, Decision, Preempted
 from runtime.desktop.errors import SessionLost
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
@@ -184,6 +184,8 @@ class Runner:
         if isinstance(decided, Preempted):
             self._note_stop()
             raise GateClosed
+        if len(decided.state) > STATE_LIMIT_BYTES:
+            raise ValueError(f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}")
         return decided
 
     async def _act(self, desktop: RemoteDesktop, decided: Decision) -> Outcome:
