@@ -35,6 +35,7 @@ from runtime.wire.tables import CloseReason, Outcome, Refusal
 GATE_POLL_S = 0.002
 SETTLE_QUIET_MS = 20
 SETTLE_AT_MOST_MS = 250
+LONG_WAIT_MS = 250
 REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than livelock
 _REFUSALS = {int(refusal): refusal for refusal in Refusal}
 T = TypeVar("T")
@@ -194,7 +195,7 @@ class Runner:
         model_us = (decided_ns - self._decide_began) // 1000
         if isinstance(decided.action, Wait):
             memory.state = decided.state
-            await self._unless_stopped(desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=decided.action.ms))
+            await self._unless_stopped(_wait(desktop, decided.action.ms))
             return Outcome.applied
         precondition = None
         if decided.region is not None:
@@ -269,6 +270,15 @@ class Runner:
             stop.cancel()
             if not task.done():
                 task.cancel()
+
+
+async def _wait(desktop: RemoteDesktop, ms: int) -> None:
+    """A short wait is for the screen to answer and ends when it has; a long one was meant as a time."""
+    if ms < LONG_WAIT_MS:
+        await desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=ms)
+    else:
+        await asyncio.sleep(ms / 1000)
+        await desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_QUIET_MS)
 
 
 def _end_of(action: Done | Fail | Ask) -> RunEnd:
