@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from firmware_bridge import policy
 from firmware_bridge import signals as s
 from firmware_bridge.policy import rules_of
+from firmware_bridge.proof import oracle
 from firmware_bridge.readings import Quality, Value
 from kernels.gate.word import REASONS, State
 from tests.firmware_bridge.parked import MS, PARKED, QUICK, SECOND, opened, run, tell
@@ -36,6 +37,25 @@ def test_a_silent_signal_closes_at_its_age_limit(signal: str) -> None:
     decision = run(engine, others, now_ns + limit_ms * MS, 2 * step_ms, step_ms=step_ms)
     assert decision.state is State.DRAINING
     assert "signal_stale" in decision.reason_names
+
+
+def _closing_readings() -> list[tuple[str, Value]]:
+    found = []
+    for need in oracle.NEEDS:
+        if not s.SIGNALS[need.signal].is_derived and need.signal in USED:
+            far = [each for low, high in need.within for each in (low - 30.0, high + 30.0) if abs(each) < 1000]
+            found += [(need.signal, each) for each in (*need.others, *far)]
+    return found
+
+
+@pytest.mark.parametrize(("signal", "value"), _closing_readings())
+def test_one_reading_closes_at_once(signal: str, value: Value) -> None:
+    """No dwell, filter or hysteresis delays a closing: the very next evaluation after the reading is not open."""
+    engine, now_ns = opened()
+    tell(engine, {signal: value}, now_ns + 1)
+    decision = engine.evaluate(now_ns + 1)
+    assert decision.state is State.DRAINING
+    assert decision.lease_until_ns == 0
 
 
 def test_the_lease_follows_gear_and_speed() -> None:
