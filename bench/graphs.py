@@ -27,6 +27,7 @@ import onnxruntime as ort
 
 from bench.graph_models import F32, ROOT, models
 from bench.measure import machine
+from kernels.gate import _gate
 from kernels.graph import _graph
 from kernels.graph.model import GraphModel, StepResult
 
@@ -149,6 +150,31 @@ class OpenVino:
         self.process.wait(10)
 
 
+def yields_us(model: GraphModel, feed: F32, samples: int = 200) -> dict[str, float]:
+    """Returns how long after the lease ran out, as when the bridge dies, a run handed the core back (percentiles, us).
+
+    The end of the lease is a known moment of the boot clock, so that no second thread is needed to close the gate.
+    """
+    word = _gate.Word(bytearray(64), writable=True)
+    token = _gate.Token(word, 1)
+    rng = np.random.default_rng(0)
+    started = time.perf_counter_ns()
+    whole = model.start({"x": feed})
+    whole.step()
+    whole_ns = time.perf_counter_ns() - started
+    late: list[float] = []
+    for _ in range(samples * 4):
+        run = model.start({"x": feed})
+        until = _gate.boottime_ns() + int(rng.integers(20_000, min(whole_ns // 2, _gate.LEASE_MAX_NS // 2)))
+        word.write(max_threads=1, state=_gate.STATES["OPEN"], duty_permille=1000, reasons=0, gate_epoch=1,
+                   lease_until_ns=until, boot_id_hash=_gate.boot_id_hash(), power_budget_mW=0)  # fmt: skip
+        if run.step(token.address) is StepResult.PREEMPTED:
+            late.append((_gate.boottime_ns() - until) / 1e3)
+        if len(late) == samples:
+            break
+    return {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)}
+
+
 def spread_ms(times_ns: list[int]) -> dict[str, float]:
     ordered = sorted(times_ns)
     last = ordered[min(len(ordered) - 1, round(0.99 * len(ordered)))]
@@ -208,6 +234,7 @@ def run(argv: list[str]) -> dict[str, Any]:
             rows += rows_of(name, times, statistics.median(peaks))
             if not options.no_load:
                 details[name] = dict[str, float | None](loads(path, shape)) | {"openvino_ms": vino_load_ms}
+                details[name] |= yields_us(native.model, feed(0))
                 np.save(Path(folder) / "feed.npy", feed(0))
                 for engine in ("native", "onnxruntime"):
                     details[name][f"{engine}_peak_mb"] = peak_mb(engine, path, Path(folder) / "feed.npy", cache)

@@ -87,11 +87,12 @@
     X(out) X(out_image) X(out_line) X(out_px) X(out_float) X(out_scale) X(out_zero)                                   \
     X(images) X(lines) X(line_px) X(c)
 
-/* Mean of a whole u8 image by channel, f32 out: rows are summed into `sums` (c) u32. unit = (image, band of rows) */
+/* Mean of a whole u8 image by channel, f32 out: rows are summed into `sums` (c), u32, or f32 of what `table` (256 f32) makes of the
+ * bytes. unit = (image, band of rows), the bands of an image in order */
 #define IH_PARAMS_MEAN(X)                                                                                             \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(x) X(x_image) X(x_row) X(height) X(width) X(c) X(in_scale) X(in_zero)                                           \
-    X(sums) X(out) X(bands) X(band_rows) X(images)
+    X(table) X(sums) X(out) X(bands) X(band_rows) X(images)
 
 /* Rows of f32: softmax, layer norm, reductions. unit = a few rows. w, b: (row) f32 of the layer norm, or none */
 #define IH_PARAMS_ROWS(X)                                                                                             \

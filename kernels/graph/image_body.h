@@ -19,9 +19,17 @@ static void BODY(copy_row)(uint8_t *out, int64_t o, const uint8_t *x, int64_t s,
     }
 }
 
+#ifndef BODY_TABLE
+#define BODY_TABLE(out, x, n, lut)                                                                                    \
+    for (int64_t i = 0; i < (n); i++)                                                                                 \
+    (out)[i] = (lut)[(x)[i]]
+#endif
+
 /* Through a table of 256 bytes, or of 256 floats (a quantised result going out as f32). */
 static void BODY(copy_table)(uint8_t *out, int64_t o, const uint8_t *x, int64_t s, int64_t n, const uint8_t *lut, int64_t size) {
-    if (size == 1)
+    if (size == 1 && o == 1 && s == 1) {
+        BODY_TABLE(out, x, n, lut);
+    } else if (size == 1)
         for (int64_t i = 0; i < n; i++)
             out[i * o] = lut[x[i * s]];
     else
@@ -144,6 +152,17 @@ static void BODY(mean_rows)(uint32_t *sums, const uint8_t *x, int64_t row, int64
     }
 }
 
+/* The same over what a table makes of the bytes, pixel after pixel. */
+static void BODY(mean_table)(float *restrict sums, const uint8_t *x, int64_t rows, int64_t pitch, int64_t width, int64_t c,
+                             const float *restrict table) {
+    for (int64_t y = 0; y < rows; y++)
+        for (int64_t i = 0; i < width; i++) {
+            const uint8_t *px = x + y * pitch + i * c;
+            for (int64_t k = 0; k < c; k++)
+                sums[k] += table[px[k]];
+        }
+}
+
 void BODY(mean)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
     const int64_t c = p[IH_mean_c], count = p[IH_mean_height] * p[IH_mean_width];
     const float scale = ih_bits_f32(p[IH_mean_in_scale]);
@@ -155,6 +174,13 @@ void BODY(mean)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t 
         y1 = y1 < p[IH_mean_height] ? y1 : p[IH_mean_height];
         if (band == 0)
             __builtin_memset(sums, 0, (size_t)c * 4);
+        if (p[IH_mean_table] >= 0) {
+            const float *table = (const float *)ih_at(region, p[IH_mean_table]);
+            BODY(mean_table)((float *)sums, x + y0 * p[IH_mean_x_row], y1 - y0, p[IH_mean_x_row], p[IH_mean_width], c, table);
+            for (int64_t k = 0; band == p[IH_mean_bands] - 1 && k < c; k++)
+                ((float *)ih_at(region, p[IH_mean_out]))[image * c + k] = ((float *)sums)[k] / (float)count;
+            continue;
+        }
         BODY(mean_rows)(sums, x + y0 * p[IH_mean_x_row], y1 - y0, p[IH_mean_x_row], p[IH_mean_width], c);
         if (band == p[IH_mean_bands] - 1)
             for (int64_t k = 0; k < c; k++) {

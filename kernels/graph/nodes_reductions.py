@@ -9,7 +9,7 @@ import numpy as np
 from kernels.graph import constants
 from kernels.graph.compiler import Compiler
 from kernels.graph.constants import axis_of, integer, integers
-from kernels.graph.emit import reference
+from kernels.graph.emit import Ref, reference, single_operand, table_of
 from kernels.graph.errors import UnsupportedModelError
 from kernels.graph.expressions import (
     F32,
@@ -52,7 +52,10 @@ def image_mean(c: Compiler, expr: Expr) -> View:
     """Returns the mean of each channel (n, c, 1, 1) as f32."""
     n, channels, h, w = expr.dims
     out = c.emitter.new((n, channels, 1, 1), "f32")
-    view = u8_operand(expr)
+    view, table = u8_operand(expr), None
+    if view is None:  # a function of one u8 tensor: its 256 values, summed without ever being written
+        view = single_operand(expr)
+        table = table_of(expr, view, None) if view is not None else None
     if view is None or h * w >= 1 << 24 or w * h * 255 >= 1 << 32:
         flat = c.floats(expr)
         moved = c.emitter.new((n, channels, h * w), "f32")
@@ -71,12 +74,14 @@ def image_mean(c: Compiler, expr: Expr) -> View:
         ready2 = c.emitter.new(view.dims, "u8", (0, 2, 3, 1), view.quant)
         c.emitter.copy(ready, ready2)
         ready = ready2
-    band = max(1, min(h, 40_000 // max(1, w * channels)))
+    band = max(1, min(h, (40_000 if table is None else 10_000) // max(1, w * channels)))
     bands = -(-h // band)
-    c.emitter.add("mean", count(expr.dims) * 0.06 + n * 200, n * bands, [ready.buffer], [sums.buffer, out.buffer],
+    c.emitter.add("mean", count(expr.dims) * (0.06 if table is None else 0.4) + n * 200, n * bands, [ready.buffer],
+                  [sums.buffer, out.buffer],
                   x=reference(ready), x_image=ready.strides[0], x_row=ready.strides[2], height=h, width=w, c=channels,
                   in_scale=float(view.quant.scale), in_zero=view.quant.zero, sums=reference(sums), out=reference(out),
-                  bands=bands, band_rows=band, images=n)  # fmt: skip
+                  table=Ref(c.emitter.constants.put(table)) if table is not None else -1, bands=bands, band_rows=band,
+                  images=n)  # fmt: skip
     return out
 
 
