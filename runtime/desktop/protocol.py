@@ -42,13 +42,15 @@ class Mark:
 class Applied:
     """What became of an action, and why it was refused; `applied_ns` (CLOCK_BOOTTIME) is when that was certain.
 
-    `grabbed_us` is how long the whole desktop was held to check the precondition and inject (0: not held).
+    `grabbed_us` is how long the whole desktop was held to check the precondition and inject (0: not held); `window_us`,
+    on a desktop that cannot be held, how old the checked pixels were when the action went out.
     """
 
     outcome: Outcome
     reason: Refusal
     applied_ns: int
     grabbed_us: int = 0
+    window_us: int = 0
 
 
 class Desktop(Protocol):

@@ -78,6 +78,6 @@ class XClient:
         row = list(self.core.GetKeyboardMapping(event.detail, 1).reply().keysyms)
         is_shifted, is_locked = event.state & 1, event.state & 2
         lower, upper = row[0], row[1] or row[0]
-        if is_locked and chr(lower).isalpha() and lower < 0x100:
+        if is_locked and lower < 0x100 and chr(lower).isalpha():
             is_shifted = not is_shifted
         return str(upper if is_shifted else lower)

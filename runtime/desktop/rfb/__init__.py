@@ -1,0 +1,1 @@
+"""RFB (VNC): any VNC server as a desktop, without anything installed on it."""
