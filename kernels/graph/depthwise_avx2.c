@@ -41,7 +41,7 @@ static void pixel(const int64_t *p, const uint8_t *x, const int64_t *at, int64_t
     finish(p, low, high, scale, lut, out);
 }
 
-static void line_of(const int64_t *p, uint8_t *const *region, int64_t image, int64_t line) {
+static void line_of(const int64_t *p, uint8_t *const *region, int64_t image, int64_t line, int64_t px0, int64_t px1) {
     const int64_t c = p[IH_depthwise_c], taps = p[IH_depthwise_kh] * p[IH_depthwise_kw];
     const int8_t *w = (const int8_t *)ih_at(region, p[IH_depthwise_w]);
     const int32_t *bias = (const int32_t *)ih_at(region, p[IH_depthwise_bias]);
@@ -53,7 +53,7 @@ static void line_of(const int64_t *p, uint8_t *const *region, int64_t image, int
     for (int64_t t = 0; t < taps; t++)
         at[t] = t / p[IH_depthwise_kw] * p[IH_depthwise_dilation_y] * p[IH_depthwise_x_row] +
                 t % p[IH_depthwise_kw] * p[IH_depthwise_dilation_x] * p[IH_depthwise_x_px];
-    for (int64_t px = 0; px < p[IH_depthwise_line_px]; px++)
+    for (int64_t px = px0; px < px1; px++)
         for (int64_t c0 = 0; c0 < c; c0 += 16) {
             const int64_t from = c0 + 16 <= c ? c0 : c - 16; /* the last block overlaps the one before */
             pixel(p, x + px * p[IH_depthwise_stride_x] * p[IH_depthwise_x_px] + from, at, taps, w + from, bias + from, scale + from, lut,
@@ -67,8 +67,11 @@ void ih_depthwise_avx2(const int64_t *p, uint8_t *const *region, int64_t from, i
         ih_depthwise_scalar(p, region, from, to);
         return;
     }
-    for (int64_t unit = from; unit < to; unit++)
-        for (int64_t line = unit % pairs * 2; line < unit % pairs * 2 + 2 && line < p[IH_depthwise_lines]; line++)
-            line_of(p, region, unit / pairs, line);
+    for (int64_t unit = from; unit < to; unit++) {
+        const int64_t px0 = unit % p[IH_depthwise_line_chunks] * p[IH_depthwise_chunk_px], rest = unit / p[IH_depthwise_line_chunks];
+        const int64_t end = px0 + p[IH_depthwise_chunk_px], px1 = end < p[IH_depthwise_line_px] ? end : p[IH_depthwise_line_px];
+        for (int64_t line = rest % pairs * 2; line < rest % pairs * 2 + 2 && line < p[IH_depthwise_lines]; line++)
+            line_of(p, region, rest / pairs, line, px0, px1);
+    }
 }
 #endif

@@ -155,10 +155,11 @@ static void ends_of(ends *t, const int32_t *bias, const float *scale, int64_t c,
     }
 }
 
-static void lines_of(const int64_t *p, uint8_t *const *region, const ends *end, int64_t image, int64_t line, int lines, int pair) {
+static void lines_of(const int64_t *p, uint8_t *const *region, const ends *end, int64_t image, int64_t line, int lines, int pair,
+                     int64_t from_px, int64_t to_px) {
     const int64_t c = p[IH_depthwise_c], kh = p[IH_depthwise_kh], kw = p[IH_depthwise_kw], fold = p[IH_depthwise_fold];
     const int64_t row = p[IH_depthwise_x_row] * p[IH_depthwise_dilation_y], wide = c * fold < 32 ? c * fold : 32;
-    const int64_t blocks = fold > 1 || c <= 32 ? 1 : (c + 31) / 32, px = p[IH_depthwise_line_px];
+    const int64_t blocks = fold > 1 || c <= 32 ? 1 : (c + 31) / 32, px = to_px - from_px;
     lines_args t = {.tap = p[IH_depthwise_x_px] * p[IH_depthwise_dilation_x], .kw = kw, .zero = (int32_t)p[IH_depthwise_out_zero],
                     .lut = p[IH_depthwise_lut] < 0 ? NULL : ih_at(region, p[IH_depthwise_lut]), .lanes = (int)wide};
     t.step = p[IH_depthwise_x_px] * p[IH_depthwise_stride_x] * fold;
@@ -166,8 +167,9 @@ static void lines_of(const int64_t *p, uint8_t *const *region, const ends *end, 
     t.px = (px + fold - 1) / fold;
     t.groups = (kh + pair + 3) / 4;
     const uint8_t *x = ih_at(region, p[IH_depthwise_x]) + image * p[IH_depthwise_x_image] +
-                       line * p[IH_depthwise_stride_y] * p[IH_depthwise_x_row];
-    uint8_t *out = ih_at(region, p[IH_depthwise_out]) + image * p[IH_depthwise_out_image] + line * p[IH_depthwise_out_line];
+                       line * p[IH_depthwise_stride_y] * p[IH_depthwise_x_row] + from_px * p[IH_depthwise_stride_x] * p[IH_depthwise_x_px];
+    uint8_t *out = ih_at(region, p[IH_depthwise_out]) + image * p[IH_depthwise_out_image] + line * p[IH_depthwise_out_line] +
+                   from_px * p[IH_depthwise_out_px];
     const int8_t *w = (const int8_t *)ih_at(region, p[IH_depthwise_w_packed]);
     const int64_t last_row = kh - 1 + (lines == 2 ? 1 : 0), px_bytes = (kh + 1) * t.step;
     const int64_t all = t.px, tile = TILE_BYTES / px_bytes > 8 ? TILE_BYTES / px_bytes / 2 * 2 : 8;
@@ -201,13 +203,15 @@ void ih_depthwise_avx512_vnni(const int64_t *p, uint8_t *const *region, int64_t 
                 c - c0, (int)fold);
     }
     for (int64_t unit = from; unit < to; unit++) {
-        const int64_t image = unit / pairs, line = unit % pairs * 2, is_two = line + 1 < p[IH_depthwise_lines];
+        const int64_t px0 = unit % p[IH_depthwise_line_chunks] * p[IH_depthwise_chunk_px], rest = unit / p[IH_depthwise_line_chunks];
+        const int64_t stop = px0 + p[IH_depthwise_chunk_px], px1 = stop < p[IH_depthwise_line_px] ? stop : p[IH_depthwise_line_px];
+        const int64_t image = rest / pairs, line = rest % pairs * 2, is_two = line + 1 < p[IH_depthwise_lines];
         if (pair) {
-            lines_of(p, region, end, image, line, is_two ? 2 : 1, 1);
+            lines_of(p, region, end, image, line, is_two ? 2 : 1, 1, px0, px1);
         } else {
-            lines_of(p, region, end, image, line, 1, 0);
+            lines_of(p, region, end, image, line, 1, 0, px0, px1);
             if (is_two)
-                lines_of(p, region, end, image, line + 1, 1, 0);
+                lines_of(p, region, end, image, line + 1, 1, 0, px0, px1);
         }
     }
 }

@@ -10,12 +10,14 @@ void ih_depthwise_scalar(const int64_t *p, uint8_t *const *region, int64_t from,
     const uint8_t *lut = p[IH_depthwise_lut] < 0 ? NULL : ih_at(region, p[IH_depthwise_lut]);
     const int64_t pairs = (p[IH_depthwise_lines] + 1) / 2;
     for (int64_t unit = from; unit < to; unit++) {
-        const int64_t image = unit / pairs, line0 = unit % pairs * 2;
+        const int64_t px0 = unit % p[IH_depthwise_line_chunks] * p[IH_depthwise_chunk_px], rest = unit / p[IH_depthwise_line_chunks];
+        const int64_t px1 = px0 + p[IH_depthwise_chunk_px] < p[IH_depthwise_line_px] ? px0 + p[IH_depthwise_chunk_px] : p[IH_depthwise_line_px];
+        const int64_t image = rest / pairs, line0 = rest % pairs * 2;
         for (int64_t line = line0; line < line0 + 2 && line < p[IH_depthwise_lines]; line++) {
             const uint8_t *x = ih_at(region, p[IH_depthwise_x]) + image * p[IH_depthwise_x_image] +
                                line * p[IH_depthwise_stride_y] * p[IH_depthwise_x_row];
             uint8_t *out = ih_at(region, p[IH_depthwise_out]) + image * p[IH_depthwise_out_image] + line * p[IH_depthwise_out_line];
-            for (int64_t px = 0; px < p[IH_depthwise_line_px]; px++)
+            for (int64_t px = px0; px < px1; px++)
                 for (int64_t ch = 0; ch < c; ch++) {
                     int32_t acc = bias[ch];
                     for (int64_t j = 0; j < p[IH_depthwise_kh]; j++)

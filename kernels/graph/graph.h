@@ -47,14 +47,15 @@
     X(images) X(lines) X(line_px) X(n)                                                                                \
     X(chunk_px) X(line_chunks) X(n_chunk) X(n_chunks) /* unit = (image, line, chunk of px, chunk of n) */
 
-/* Depthwise convolution: w is (kh * kw, c) s8; w_packed, pair and fold: see depthwise_columns in pack.py. unit = (image, line pair) */
+/* Depthwise convolution: w is (kh * kw, c) s8; w_packed, pair and fold: see depthwise_columns in pack.py.
+ * unit = (image, line pair, chunk of pixels) */
 #define IH_PARAMS_DEPTHWISE(X)                                                                                        \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(x) X(x_image) X(x_row) X(x_px) /* bytes between input rows and pixels, not yet times the stride */              \
     X(kh) X(kw) X(stride_y) X(stride_x) X(dilation_y) X(dilation_x)                                                   \
     X(w) X(w_packed) X(pair) X(fold) X(bias) X(scale) X(lut)                                                          \
     X(out) X(out_image) X(out_line) X(out_px) X(out_zero)                                                             \
-    X(images) X(lines) X(line_px) X(c)
+    X(images) X(lines) X(line_px) X(c) X(chunk_px) X(line_chunks)
 
 /* Element-wise program over strided leaves (ewise_body.h). unit = a chunk of a row; extents (4 outer, row) */
 #define IH_PARAMS_EWISE(X)                                                                                            \
@@ -79,7 +80,7 @@
     IH_PARAMS_COMMON(X)                                                                                               \
     X(out) X(images) X(image) X(height) X(width) X(px) X(top) X(bottom) X(left) X(right) X(value)
 
-/* Windowed mean or maximum of an image, NHWC u8 or f32. Mean of u8: exact sum, * scale, + zero. unit = (image, line) */
+/* Windowed mean or maximum of an image, NHWC u8 or f32. Mean of u8: exact sum, * scale, + zero. unit = (image, line, pixel) */
 #define IH_PARAMS_POOL(X)                                                                                             \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(x) X(x_image) X(x_row) X(x_px) X(height) X(width) X(kind) X(in_float) X(in_scale) X(in_zero)                    \

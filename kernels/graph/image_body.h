@@ -91,42 +91,51 @@ void BODY(halo)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t 
     }
 }
 
-static float BODY(pool_at)(const int64_t *p, const uint8_t *px, int64_t ch) {
-    if (p[IH_pool_in_float])
-        return ((const float *)px)[ch];
-    return (float)((int32_t)px[ch] - (int32_t)p[IH_pool_in_zero]) * ih_bits_f32(p[IH_pool_in_scale]);
+enum { IH_POOL_MEAN, IH_POOL_MAX, IH_POOL_BLOCK = 256 };
+
+/* One tap of a window into `acc`, n channels. */
+static void BODY(pool_tap)(const int64_t *p, float *restrict acc, const uint8_t *px, int64_t c0, int64_t n) {
+    const float *f32 = (const float *)px + c0, scale = ih_bits_f32(p[IH_pool_in_scale]);
+    const int32_t zero = (int32_t)p[IH_pool_in_zero];
+    float here[IH_POOL_BLOCK];
+    for (int64_t k = 0; k < n; k++)
+        here[k] = p[IH_pool_in_float] ? f32[k] : (float)((int32_t)px[c0 + k] - zero) * scale;
+    if (p[IH_pool_kind] == IH_POOL_MEAN)
+        for (int64_t k = 0; k < n; k++)
+            acc[k] += here[k];
+    else
+        for (int64_t k = 0; k < n; k++)
+            acc[k] = here[k] > acc[k] ? here[k] : acc[k];
 }
 
-enum { IH_POOL_MEAN, IH_POOL_MAX };
-
 void BODY(pool)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
-    const int64_t c = p[IH_pool_c], width = p[IH_pool_width], height = p[IH_pool_height];
+    const int64_t c = p[IH_pool_c], width = p[IH_pool_width], height = p[IH_pool_height], line_px = p[IH_pool_line_px];
     const float scale = ih_bits_f32(p[IH_pool_out_scale]), zero = (float)p[IH_pool_out_zero];
     for (int64_t unit = from; unit < to; unit++) {
-        const int64_t image = unit / p[IH_pool_lines], line = unit % p[IH_pool_lines];
+        const int64_t px = unit % line_px, line = unit / line_px % p[IH_pool_lines], image = unit / line_px / p[IH_pool_lines];
         const uint8_t *x = ih_at(region, p[IH_pool_x]) + image * p[IH_pool_x_image];
-        uint8_t *out = ih_at(region, p[IH_pool_out]) + image * p[IH_pool_out_image] + line * p[IH_pool_out_line];
+        uint8_t *out = ih_at(region, p[IH_pool_out]) + image * p[IH_pool_out_image] + line * p[IH_pool_out_line] + px * p[IH_pool_out_px];
         int64_t y0 = line * p[IH_pool_stride_y] - p[IH_pool_pad_y], y1 = y0 + p[IH_pool_kh];
+        int64_t x0 = px * p[IH_pool_stride_x] - p[IH_pool_pad_x], x1 = x0 + p[IH_pool_kw];
         y0 = y0 < 0 ? 0 : y0;
         y1 = y1 > height ? height : y1;
-        for (int64_t px = 0; px < p[IH_pool_line_px]; px++, out += p[IH_pool_out_px]) {
-            int64_t x0 = px * p[IH_pool_stride_x] - p[IH_pool_pad_x], x1 = x0 + p[IH_pool_kw];
-            x0 = x0 < 0 ? 0 : x0;
-            x1 = x1 > width ? width : x1;
-            const float count = (float)(p[IH_pool_count_pad] ? p[IH_pool_kh] * p[IH_pool_kw] : (y1 - y0) * (x1 - x0));
-            for (int64_t ch = 0; ch < c; ch++) {
-                float value = p[IH_pool_kind] == IH_POOL_MAX ? -3.4e38f : 0.0f;
-                for (int64_t y = y0; y < y1; y++)
-                    for (int64_t i = x0; i < x1; i++) {
-                        float here = BODY(pool_at)(p, x + y * p[IH_pool_x_row] + i * p[IH_pool_x_px], ch);
-                        value = p[IH_pool_kind] == IH_POOL_MEAN ? value + here : here > value ? here : value;
-                    }
-                value = p[IH_pool_kind] == IH_POOL_MEAN ? value / count : value;
-                if (p[IH_pool_out_float])
-                    ((float *)out)[ch] = value;
-                else
-                    out[ch] = ih_quantise(value, scale, zero);
-            }
+        x0 = x0 < 0 ? 0 : x0;
+        x1 = x1 > width ? width : x1;
+        const float count = (float)(p[IH_pool_count_pad] ? p[IH_pool_kh] * p[IH_pool_kw] : (y1 - y0) * (x1 - x0));
+        for (int64_t c0 = 0; c0 < c; c0 += IH_POOL_BLOCK) {
+            const int64_t n = c - c0 < IH_POOL_BLOCK ? c - c0 : IH_POOL_BLOCK;
+            float acc[IH_POOL_BLOCK];
+            for (int64_t k = 0; k < n; k++)
+                acc[k] = p[IH_pool_kind] == IH_POOL_MAX ? -3.4e38f : 0.0f;
+            for (int64_t y = y0; y < y1; y++)
+                for (int64_t i = x0; i < x1; i++)
+                    BODY(pool_tap)(p, acc, x + y * p[IH_pool_x_row] + i * p[IH_pool_x_px], c0, n);
+            for (int64_t k = 0; k < n && p[IH_pool_kind] == IH_POOL_MEAN; k++)
+                acc[k] /= count;
+            if (p[IH_pool_out_float])
+                __builtin_memcpy((float *)out + c0, acc, (size_t)n * 4);
+            else
+                BODY_QUANTISE(out + c0, acc, n, scale, zero);
         }
     }
 }

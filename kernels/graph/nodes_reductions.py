@@ -116,7 +116,8 @@ def on_pool(c: Compiler, node: Node, args: list[object]) -> None:
     item_in, item_out = 4 if view.dtype == "f32" else 1, 4 if out.dtype == "f32" else 1
     quant = view.quant or Quant(1.0, 0)
     images, channels, lines, px = out.dims
-    c.emitter.add("pool", count(out.dims) * kernel[0] * kernel[1] * 1.0, images * lines, [ready.buffer], [out.buffer],
+    c.emitter.add("pool", count(out.dims) * kernel[0] * kernel[1] * 0.3, images * lines * px, [ready.buffer],
+                  [out.buffer],
                   x=reference(ready),
                   x_image=ready.strides[0] * item_in, x_row=ready.strides[2] * item_in, x_px=ready.strides[3] * item_in,
                   height=view.dims[2], width=view.dims[3], kind=POOL_MAX if is_max else POOL_MEAN,

@@ -201,10 +201,14 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     images, _, lines, px = out.dims
     pair = window.stride[0] == 1 and window.dilation[0] == 1
     fold = column_fold(c, window.stride[1], sw == c and out.strides[3] == c)
+    px_ns = 2 * c * (kh * kw / emitter.macs_per_ns * 5 + 0.02)  # of two lines
+    chunk = px if fold > 1 else min(px, max(1, int(CONV_UNIT_NS / px_ns)))
+    chunk = chunk // 2 * 2 or 1 if chunk < px else px
+    chunks = -(-px // chunk)
     emitter.add(
         "depthwise",
-        count(out.dims) * (kh * kw / emitter.macs_per_ns * 3 + 0.02),
-        images * -(-lines // 2),
+        images * -(-lines // 2) * px * px_ns,
+        images * -(-lines // 2) * chunks,
         [x.buffer],
         [out.buffer],
         x=Ref(start.buffer, start.at - top * sh - left * sw),
@@ -229,6 +233,8 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
         lines=lines,
         line_px=px,
         c=c,
+        chunk_px=chunk,
+        line_chunks=chunks,
         **without(
             end_params(emitter, end, out, None, table, x.quant.scale, np.broadcast_to(w.scale, (c,))), "float_bias"
         ),
