@@ -18,6 +18,7 @@ a reader sees all of one or nothing; a file that does not check out is as good a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import mmap
@@ -33,6 +34,7 @@ from kernels.graph.plan import Plan, Port
 from kernels.graph.views import Dims
 
 DIGEST_BYTES = 32
+PAGE_BYTES = 4096
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True):
@@ -165,14 +167,16 @@ def plan_name(shapes: Mapping[str, Dims]) -> str:
 
 
 def huge_memory(size: int) -> mmap.mmap:
-    """Returns zeroed private memory of at least `size` bytes, on huge pages where it is large and the system has
-    them."""
-    memory = mmap.mmap(-1, max(size, 1) + 4096)
+    """Returns zeroed private memory of at least `size` bytes, on huge pages where it is large and the system has them.
+
+    Every page is touched here: a fault on a huge page costs more than the time between two looks at the gate.
+    """
+    memory = mmap.mmap(-1, max(size, 1) + PAGE_BYTES)
     if size >= 1 << 20 and hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):  # a kernel without transparent huge pages
             memory.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            return memory  # a kernel without transparent huge pages
+    pages = memoryview(memory)[::PAGE_BYTES]
+    pages[:] = bytes(len(pages))
     return memory
 
 

@@ -28,7 +28,7 @@ except ImportError as error:
 
     raise not_built("kernels.graph._graph", error) from error
 
-from kernels.graph.cache import Cache, Head, Spec, cache_key, huge_memory
+from kernels.graph.cache import PAGE_BYTES, Cache, Head, Spec, cache_key, huge_memory
 from kernels.graph.compile import SUPPORTED
 from kernels.graph.emit import ALIGN, WEIGHTS, Blob
 from kernels.graph.errors import FeedError, GraphError, UnsupportedModelError
@@ -66,6 +66,8 @@ class Run:
         self._plan = plan
         shapes = [port.shape if images == 1 else (images * port.shape[0], *port.shape[1:]) for port in plan.outputs]
         self._outputs = tuple(np.empty(shape, port.dtype) for shape, port in zip(shapes, plan.outputs, strict=True))
+        for array in self._outputs:  # as huge_memory: no page fault during a step
+            _bytes(array)[::PAGE_BYTES] = 0
         arrays = (*feeds, *self._outputs)
         writable = (True, False, False, *(False for _ in feeds), *(True for _ in self._outputs))
         self._runners = []
@@ -90,11 +92,22 @@ class Run:
             self._arena = None
         return StepResult.DONE
 
+    def __del__(self) -> None:
+        """A run that is dropped half-way gives its memory to the next, too."""
+        arena = getattr(self, "_arena", None)
+        if arena is not None:
+            self._runners.clear()
+            self._model.give_back(self._plan, arena)
+
     def outputs(self) -> dict[str, Array]:
         """Returns the outputs by name. Raises ValueError before the run is done."""
         if self._image < len(self._runners):
             raise ValueError("the run is not done: call step() until it returns DONE")
         return {port.name: array for port, array in zip(self._plan.outputs, self._outputs, strict=False)}
+
+    def run_op(self, index: int) -> None:
+        """Runs one op of the plan again, whole, on what is in memory now: for profiles."""
+        self._runners[0].run_op(index)
 
     @property
     def position(self) -> tuple[int, int, int]:
