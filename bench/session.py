@@ -56,7 +56,7 @@ class Painter:
     def paint(self) -> None:
         """Shows something like a line of text in the tile, at once: forty dark boxes on a light ground."""
         boxes = self._random.integers(0, TILE - 6, (40, 2))
-        rectangle = xcffib.xproto.RECTANGLE.synthetic
+        rectangle: Any = xcffib.xproto.RECTANGLE.synthetic
         self._core.ChangeGC(self._gc, xcffib.xproto.GC.Foreground, [0xFFFFFF])
         self._core.PolyFillRectangle(self._hidden, self._gc, 1, [rectangle(0, 0, TILE, TILE)])
         self._core.ChangeGC(self._gc, xcffib.xproto.GC.Foreground, [int(self._random.integers(0, 0x808080))])

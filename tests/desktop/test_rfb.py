@@ -27,9 +27,7 @@ from tests.desktop.x_client import XClient
 
 STEP = Step(1, 1, 1)
 PASSWORD = "pässword"
-needs_xvnc = pytest.mark.skipif(
-    shutil.which("Xvnc") is None, reason="no Xvnc (tigervnc-standalone-server)"
-)
+needs_xvnc = pytest.mark.skipif(shutil.which("Xvnc") is None, reason="no Xvnc (tigervnc-standalone-server)")
 
 
 class Vnc:

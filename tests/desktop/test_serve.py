@@ -85,6 +85,8 @@ def served(display: str, x_client: XClient, tmp_path: Path) -> Iterator[Served]:
     yield served
     if served.process.poll() is None:
         served.end(signal.SIGKILL)
+    elif served.process.stdout is not None:
+        served.process.stdout.close()
 
 
 def test_a_session_over_tls_sees_acts_and_is_recorded(

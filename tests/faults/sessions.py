@@ -179,7 +179,7 @@ class Story:
             self.owner += 1
             await self.settle_last()
         finally:
-            self.kill_connector()
+            await self.kill_connector()
             self.read_program()
             await self.proxy.close()
             self.client.close()
@@ -190,6 +190,7 @@ class Story:
         self.report.owners += 1
         if self.connector is not None and self.connector.poll() is not None:
             self.report.died += 1  # by itself
+            await self.kill_connector()
             await self.start_connector()
         try:
             remote = await self.connect(self.owner)
@@ -228,7 +229,7 @@ class Story:
         self.silences.append(boottime_ns())
         if way == "kill":
             self.report.kills += 1
-            self.kill_connector()
+            await self.kill_connector()
             await self.start_connector()
         elif way == "cut":
             self.report.cuts += 1
@@ -321,10 +322,13 @@ class Story:
         await asyncio.to_thread(until_listening)
         self.draining = asyncio.get_running_loop().run_in_executor(None, stdout.read)
 
-    def kill_connector(self) -> None:
+    async def kill_connector(self) -> None:
         if self.connector is not None:
             self.connector.send_signal(signal.SIGKILL)
             self.connector.wait()
+            await self.draining
+            assert self.connector.stdout is not None
+            self.connector.stdout.close()
 
     def judge(self, recorded: list[Recorded]) -> Report:
         """Compares what the cars were told with what the witnesses saw."""
