@@ -25,10 +25,18 @@ def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) ->
 
     found = asyncio.run(ask())
     if as_json:
-        print_json(msgspec.structs.asdict(found))
+        models = [msgspec.structs.asdict(model) for model in found.models]
+        print_json({**msgspec.structs.asdict(found), "models": models})
         return
     reasons = f" ({', '.join(found.gate_reasons)})" if found.gate_reasons else ""
     print(f"gate      {found.gate_state}{reasons}, epoch {found.gate_epoch}")
     print(f"worker    {'up' if found.workers else 'none'}; working on {', '.join(found.running) or 'nothing'}")
+    for model in found.models:
+        stops = (
+            f"stops within {model.stop_bound_us / 1000:.1f} ms"
+            if model.stop_bound_us
+            else "its stop is not measured yet"
+        )
+        print(f"model     {model.bundle} {model.role} on {model.backend}, {model.resident_bytes >> 20} MiB, {stops}")
     print(f"jobs      {found.queued} waiting, {found.finished} finished since the start, {found.actions} actions")
     print(f"daemon    {found.version}, build {found.build_id}, up {found.uptime_s:.0f} s")

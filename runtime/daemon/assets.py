@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from runtime.agent.assets import Assets, NoAssets
+from runtime.agent.assets import NoAssets
 from runtime.agent.errors import AssetMissing
 from runtime.backends.protocol import Limits, Model, load_model
+from runtime.daemon.control import LoadedModel
 from runtime.jobs.spec import JobSpec
 from runtime.store.bundle import Bundle
 from runtime.store.models import ModelStore
@@ -15,7 +16,7 @@ class BundleAssets:
 
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self._bundle, self._limits = bundle, limits
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, tuple[str, Model]] = {}
 
     def model(self, name: str) -> Model:
         """Returns the loaded model of the role or file `name`. Raises AssetMissing, BackendError, BundleError."""
@@ -23,8 +24,15 @@ class BundleAssets:
         if name not in entries and all(entry.file != name for entry in entries.values()):
             raise AssetMissing(f"bundle '{self._bundle.reference}' has no model {name!r}")
         if name not in self._models:
-            self._models[name] = load_model(self._bundle, self._limits, name)[1]
-        return self._models[name]
+            self._models[name] = load_model(self._bundle, self._limits, name)
+        return self._models[name][1]
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """Returns what is loaded, with its bound of stopping as it has been seen so far."""
+        return tuple(
+            LoadedModel(self._bundle.reference, role, backend, model.resident_bytes, model.stop_bound_us)
+            for role, (backend, model) in self._models.items()
+        )
 
     def file(self, name: str) -> bytes:
         """Returns the content of the file `name`. Raises AssetMissing, BundleError."""
@@ -33,7 +41,7 @@ class BundleAssets:
         return self._bundle.path(name).read_bytes()
 
 
-def assets_for(spec: JobSpec, store: ModelStore, limits: Limits) -> tuple[Assets, bytes]:
+def assets_for(spec: JobSpec, store: ModelStore, limits: Limits) -> tuple[BundleAssets | NoAssets, bytes]:
     """Returns the assets of a job's agent and their bundle's hash (b"" without one).
 
     A job that names no model gets the active bundle of its agent's kind; without one the agent must do without.

@@ -67,6 +67,16 @@ class Jobs(msgspec.Struct, array_like=True, frozen=True, tag=34):
     jobs: tuple[JobView, ...]
 
 
+class LoadedModel(msgspec.Struct, array_like=True, frozen=True):
+    """A model in the worker. `stop_bound_us` is the longest that it was seen to work on after the gate had closed."""
+
+    bundle: str
+    role: str
+    backend: str
+    resident_bytes: int
+    stop_bound_us: int
+
+
 class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
     """The daemon at a glance. `gate_state` is "absent" when there is no gate word."""
 
@@ -81,6 +91,7 @@ class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
     finished: int
     actions: int
     uptime_s: float
+    models: tuple[LoadedModel, ...] = ()
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True, tag=36):

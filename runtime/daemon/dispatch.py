@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 from kernels.gate.word import GateReading
 from runtime.config.config import Config
+from runtime.daemon.control import LoadedModel
 from runtime.daemon.events import Events
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
-from runtime.daemon.worker_link import Assign, Cancel, Intent, Kept, Progress, ToDaemon, Up
+from runtime.daemon.worker_link import Assign, Cancel, Intent, Kept, Models, Progress, ToDaemon, Up
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
@@ -59,6 +60,7 @@ class Dispatcher:
         self._stopping = False
         self._idle_since_s = time.monotonic()
         self.running: dict[str, Running] = {}
+        self.models: tuple[LoadedModel, ...] = ()
 
     @property
     def has_worker(self) -> bool:
@@ -166,9 +168,13 @@ class Dispatcher:
             for running in self.running.values():
                 self._unsettled.append((running, self.returns.died(running)))
             self.running.clear()
+            self.models = ()
             await self._settle()
         elif isinstance(message, Up):
             self._events.publish("worker_up", pid=message.pid)
+        elif isinstance(message, Models):
+            self.models = message.models
+            self._metrics.set("models_resident", len(message.models))
         else:
             known = self.running.get(message.job)
             if known is None or known.claim.owner_epoch != message.owner_epoch:

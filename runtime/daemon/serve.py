@@ -107,6 +107,7 @@ class Daemon:
             finished=self.dispatcher.returns.finished,
             actions=self.dispatcher.returns.actions,
             uptime_s=time.monotonic() - self._began_s,
+            models=self.dispatcher.models,
         )
 
 

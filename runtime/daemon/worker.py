@@ -27,8 +27,9 @@ from kernels.gate.word import REASONS, GateReader
 from runtime.agent.protocol import Agent, make_agent
 from runtime.backends.protocol import Limits
 from runtime.config.config import Worker as WorkerSettings
-from runtime.daemon.assets import assets_for
+from runtime.daemon.assets import BundleAssets, assets_for
 from runtime.daemon.channel import Channel
+from runtime.daemon.control import LoadedModel
 from runtime.daemon.worker_link import (
     Assign,
     Broken,
@@ -37,6 +38,7 @@ from runtime.daemon.worker_link import (
     Intent,
     Kept,
     Leave,
+    Models,
     Progress,
     StepTimes,
     ToWorker,
@@ -84,6 +86,8 @@ class WorkerProcess:
         self._models = ModelStore(Path(arguments.models_folder))
         self._agents: dict[tuple[str, str], tuple[Agent, bytes]] = {}
         self._runs: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+        self._assets: list[BundleAssets] = []
+        self._told_models: tuple[LoadedModel, ...] = ()
         self._intents: dict[str, tuple[int, asyncio.Future[None]]] = {}
         self._think = ThreadPoolExecutor(max_workers=1, thread_name_prefix="think")
 
@@ -141,6 +145,8 @@ class WorkerProcess:
         if key not in self._agents:
             limits = Limits(self._settings.threads, self._settings.memory_MiB << 20, self._models.root.parent / "cache")
             assets, bundle_sha256 = assets_for(spec, self._models, limits)
+            if isinstance(assets, BundleAssets):
+                self._assets.append(assets)
             self._agents[key] = make_agent(spec.agent, assets), bundle_sha256
         return self._agents[key]
 
@@ -157,6 +163,7 @@ class WorkerProcess:
             log.exception("a run failed", extra={"job": assigned.job})
             end = RunEnd("broken", f"{type(error).__name__}: {error}")
         runner.agent.forget()
+        self._report_models()
         self._channel.send(self._report(assigned, runner, end))
         await self._channel.drain()
         del self._runs[assigned.job]
@@ -174,6 +181,12 @@ class WorkerProcess:
         seq, kept = self._intents.get(message.job, (0, None))
         if kept is not None and seq == message.seq and not kept.done():
             kept.set_result(None)
+
+    def _report_models(self) -> None:
+        loaded = tuple(model for assets in self._assets for model in assets.loaded())
+        if loaded != self._told_models:
+            self._told_models = loaded
+            self._channel.send(Models(loaded))
 
     def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken:
         job, epoch = assigned.job, assigned.owner_epoch

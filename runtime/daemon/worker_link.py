@@ -1,7 +1,7 @@
 """Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
 
     daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent)
-    worker ─► daemon   Up   Intent (the checkpoint, before an action is sent)   Progress   Ended   Yielded   Broken
+    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Models   Ended   Yielded   Broken
 
 Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
 """
@@ -9,6 +9,8 @@ Every message about a job carries its owner_epoch, so that word of a lost claim 
 from __future__ import annotations
 
 import msgspec
+
+from runtime.daemon.control import LoadedModel
 
 
 class Assign(msgspec.Struct, array_like=True, frozen=True, tag=1):
@@ -63,6 +65,12 @@ class StepTimes(msgspec.Struct, array_like=True, frozen=True):
     inject_us: int
     settle_us: int
     total_us: int
+
+
+class Models(msgspec.Struct, array_like=True, frozen=True, tag=22):
+    """What the worker's models are by now; said after a run in which that changed."""
+
+    models: tuple[LoadedModel, ...]
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
@@ -123,4 +131,4 @@ class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
 
 
 ToWorker = Assign | Cancel | Leave | Kept
-ToDaemon = Up | Intent | Progress | Ended | Yielded | Broken
+ToDaemon = Up | Intent | Models | Progress | Ended | Yielded | Broken

@@ -21,6 +21,7 @@ from firmware_bridge.journal import read_journal
 from firmware_bridge.sources.cues import give_cue
 from runtime.config.config import Config, Daemon, Desktop, Worker
 from runtime.daemon.client import Client
+from runtime.daemon.control import LoadedModel
 from runtime.demo.drive import RETURN_CUE, write_trace
 from runtime.demo.live import LiveView
 from runtime.demo.play import RESUME_TRIES, Play, Watch, yields_of
@@ -76,13 +77,14 @@ async def show(bill: Playbill) -> dict[str, Any]:
                         on_progress=view.update,
                     )
                     await _play(bill, play, view, cue)
+                    models = (await client.status()).models
                 finally:
                     await browser.close()
     recording = play.recording
     recording.seconds = time.monotonic() - began_s
     recording.yields = yields_of(watch, _closings(stage), _releases(stage))
     recording.double_actions = compare_presses(stage.recorded, watch.asked, watch.unheard).doubled
-    return _keep(bill, recording, play)
+    return _keep(bill, recording, play, models)
 
 
 async def _set_stage(stage: Stage, view: LiveView) -> Iterator[Callable[[], None]]:
@@ -162,8 +164,9 @@ def _releases(stage: Stage) -> list[int]:
     return [int(event["at_ns"]) for event in stage.desktop_events if event.get("event") == "released"]
 
 
-def _keep(bill: Playbill, recording: Recording, play: Play) -> dict[str, Any]:
+def _keep(bill: Playbill, recording: Recording, play: Play, models: tuple[LoadedModel, ...]) -> dict[str, Any]:
     report = summary(recording, human_medians_s())
+    report["models"] = [msgspec.structs.asdict(model) for model in models]
     report["sheet"] = str(bill.folder / "sheet.png")
     draw_sheet(play.shots, bill.folder / "sheet.png")
     (bill.folder / "report.json").write_text(json.dumps(report, indent=2))

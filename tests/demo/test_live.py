@@ -28,5 +28,7 @@ def test_the_main_job_end_to_end(tmp_path: Path) -> None:
     assert report["actions"] > 6
     assert all(part["p50"] is not None for part in report["action_ms"]["split"].values())
     assert report["human_multiple"] > 0
+    assert all(model["stop_bound_us"] > 0 for model in report["models"]), "how soon each model stops is published"
+    assert report["models"]
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert (tmp_path / "sheet.png").stat().st_size > 1000
