@@ -186,7 +186,9 @@ class Runner:
             self._note_stop()
             raise GateClosed
         if len(decided.state) > STATE_LIMIT_BYTES:
-            raise ValueError(f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}")
+            raise ValueError(
+                f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
+            )
         return decided
 
     async def _act(self, desktop: RemoteDesktop, decided: Decision) -> Outcome:
