@@ -41,6 +41,14 @@ void ih_tile_group_avx512(const uint8_t *rows, ptrdiff_t stride, int blocks, con
         _mm512_storeu_si512(sums[s], sum[s]);
 }
 
+/* Modulo 2^64; _mm512_reduce_add_epi64 adds signed numbers, whose overflow is undefined. */
+static inline uint64_t sum_of_lanes(__m512i lanes)
+{
+    __m256i four = _mm256_add_epi64(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));
+    __m128i two = _mm_add_epi64(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+    return (uint64_t)_mm_extract_epi64(two, 0) + (uint64_t)_mm_extract_epi64(two, 1);
+}
+
 void ih_tile_finish_avx512(const ih_tile_sums *sums, const uint64_t sizes[IH_TILE_BATCH], const ih_tile_key *key,
                            uint8_t out[IH_TILE_BATCH][IH_HASH_BYTES])
 {
@@ -50,7 +58,7 @@ void ih_tile_finish_avx512(const ih_tile_sums *sums, const uint64_t sizes[IH_TIL
         for (int s = 0; s < IH_TILE_SYMBOLS; s++) {
             __m512i keyed = _mm512_add_epi32(_mm512_loadu_si512(sums[tile][s]), _mm512_loadu_si512(key->fold[s]));
             __m512i product = _mm512_mul_epu32(keyed, _mm512_srli_epi64(keyed, 32));
-            words[1 + s][tile] = (uint64_t)_mm512_reduce_add_epi64(product);
+            words[1 + s][tile] = sum_of_lanes(product);
         }
     }
     ih_siphash_batch((const uint64_t(*)[IH_TILE_BATCH])words, key->tile_sip, out);
