@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo test test-fast test-pythons test-arm test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo test test-fast test-pythons test-arm test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -25,6 +25,12 @@ test-pythons: .cache/system-packages ## the tests without a display on every Pyt
 
 test-arm: build  ## the kernels' tests under emulated ARM (cortex-a53, cortex-a76, max)
 	tests/arm/run
+
+test-faults: build ## 20,000 actions over links that cut, silence and double, with kill -9 at random moments
+	$(RUN) -m tests.faults.sessions --actions 20000
+
+fuzz: build      ## the session's machines, guided by coverage where atheris is installed
+	$(RUN) -m tests.fuzz.wire 600
 
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run

@@ -11,12 +11,19 @@ from typing import Any
 
 import click
 
+from runtime.cli.desktop_log import log
 from runtime.cli.options import config_options, json_option, print_table, settings_of
 from runtime.transport.identity import Identity
 
 
 @click.group(invoke_without_command=True)
 @click.option("--display", help="The X display to work. Default: $DISPLAY")
+@click.option(
+    "--limits",
+    "limits_path",
+    type=click.Path(path_type=Path),
+    help="What cars may do here (TOML). Default: limits.toml in the state folder.",
+)
 @click.option("--listen", "url", help="Where the car connects: tls://host:port (0: a free one) or unix:/path")
 @config_options
 @json_option
@@ -24,6 +31,7 @@ from runtime.transport.identity import Identity
 def desktop(
     ctx: click.Context,
     display: str | None,
+    limits_path: Path | None,
     url: str | None,
     config_path: str | None,
     settings: tuple[str, ...],
@@ -50,12 +58,16 @@ def desktop(
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        await serve_display(display, url or config.desktop.listen, identity, config.desktop.state, tell)
+        address = url or config.desktop.listen
+        await serve_display(display, address, identity, config.desktop.state, tell, limits_path=limits_path)
 
     try:
         asyncio.run(serve())
     except asyncio.CancelledError:
         return
+
+
+desktop.add_command(log)
 
 
 @desktop.command()
