@@ -22,7 +22,7 @@ CONV_UNIT_NS = 8000
 POLL_SHARE_NS = 20_000
 FLAT, SCALAR, PERIODIC, REPEAT = range(4)  # enum ih_leaf_mode
 LEAF = struct.Struct("<10qfi")  # ih_ewise_leaf
-MAX_BUFFER = 1 << 32
+MAX_BUFFER = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)

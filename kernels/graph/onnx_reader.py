@@ -31,7 +31,7 @@ Attribute: TypeAlias = "float | int | bytes | Array | tuple[float, ...] | tuple[
 Dim: TypeAlias = "int | None"  # None: any
 
 MAX_DIM = 1 << 31
-MAX_ELEMENTS = 1 << 31
+MAX_ELEMENTS = 1 << 28
 MAX_RANK = 8
 MAX_NODES = 100_000
 

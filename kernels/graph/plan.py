@@ -18,7 +18,7 @@ from kernels.graph.onnx_reader import Graph
 from kernels.graph.views import Buffer, Dims
 
 FLOATS = frozenset({"in_scale", "out_scale", "epsilon"})  # parameters that hold the bits of a float32
-MAX_ARENA = 1 << 33
+MAX_ARENA = 1 << 31
 
 
 class Port(msgspec.Struct, frozen=True, array_like=True):
