@@ -105,6 +105,9 @@ static inline void store_f32(const tile_args *t, const __m512i *acc, int m, int 
     }
 }
 
+/* Four channels of one pixel, broadcast as they lie: at any address. */
+typedef int32_t __attribute__((aligned(1), may_alias)) loose_i32;
+
 /* The tile of M pixels: FULL whole vectors, then HALF (0 or 1) 256-bit ones. Fully unrolled: all counts are constants. */
 #define TILE(M, FULL, HALF)                                                                                           \
     static void tile_##M##_##FULL##_##HALF(const tile_args *t) {                                                      \
@@ -140,12 +143,12 @@ static inline void store_f32(const tile_args *t, const __m512i *acc, int m, int 
                     _Pragma("GCC unroll 16") for (int i = 0; i < M; i++) {                                            \
                         const uint8_t *px = (i < 3 ? x0 : i < 6 ? x1 : i < 9 ? x2 : x3) + (i % 3) * step;             \
                         if (FULL) {                                                                                   \
-                            __m512i x = _mm512_set1_epi32(*(const int32_t *)px);                                      \
+                            __m512i x = _mm512_set1_epi32(*(const loose_i32 *)px);                                    \
                             _Pragma("GCC unroll 4") for (int v = 0; v < FULL; v++) DOT512(acc[v][i], x, wv[v]);       \
                             if (HALF)                                                                                 \
                                 DOT256(half[i], _mm512_castsi512_si256(x), wh);                                       \
                         } else {                                                                                      \
-                            __m256i x = _mm256_set1_epi32(*(const int32_t *)px);                                      \
+                            __m256i x = _mm256_set1_epi32(*(const loose_i32 *)px);                                    \
                             DOT256(half[i], x, wh);                                                                   \
                         }                                                                                             \
                     }                                                                                                 \
