@@ -31,4 +31,4 @@ def _as_line(event: Event) -> str:
         text = f"{detail['action']}  {detail['total_us'] / 1000:.1f} ms"
     else:
         text = "  ".join(f"{key}={value}" for key, value in detail.items() if value not in ("", None))
-    return f"{event.at_ns / 1e9:12.3f}  {event.job or '-':<14} {event.kind:<12} {text}"
+    return f"{event.at_ns / 1e9:12.3f}  {event.job[:12] or '-':<14} {event.kind:<12} {text}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import ClassVar
 
 import click
 import msgspec
@@ -12,6 +14,15 @@ from runtime.cli.follow import follow_jobs
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.daemon.client import Client
 from runtime.daemon.control import JobView
+from runtime.errors import RuntimeFault
+
+SHOWN = 12  # characters of a job's name in tables
+
+
+class JobNotNamed(RuntimeFault):
+    """The beginning of a name that was given is that of no job, or of several."""
+
+    next_step: ClassVar[str] = "give more of it; 'idlehands jobs' lists them"
 
 
 @click.command()
@@ -34,29 +45,32 @@ def jobs(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """List the daemon's jobs, or follow or cancel one of them."""
+    """List the daemon's jobs, or follow or cancel one of them. The beginning of a JOB's name is enough."""
     config = settings_of(config_path, settings)
     if cancel_reason is not None and job is None:
         raise click.UsageError("--cancel needs a JOB")
-    if follow:
-        asyncio.run(follow_jobs(config.daemon.control_path, job or "", as_json))
-        return
 
     async def ask() -> tuple[JobView, ...]:
         async with await Client.connect(config.daemon.control_path) as client:
-            if cancel_reason is not None and job is not None:
-                return (await client.cancel(job, cancel_reason),)
-            found = await client.list_jobs(states, 1_000_000 if job else limit)
-            return tuple(one for one in found if job is None or one.job == job)
+            if job is None:
+                return await client.list_jobs(states, limit)
+            one = _only(await client.list_jobs((), 1_000_000), job)
+            return (one if cancel_reason is None else await client.cancel(one.job, cancel_reason),)
 
+    if follow and job is None:
+        asyncio.run(follow_jobs(config.daemon.control_path, "", as_json))
+        return
     found = asyncio.run(ask())
+    if follow:
+        asyncio.run(follow_jobs(config.daemon.control_path, found[0].job, as_json))
+        return
     if as_json:
         print_json([msgspec.structs.asdict(one) for one in found])
         return
     now_ns = time.time_ns()
     rows = [
         (
-            one.job,
+            one.job[:SHOWN],
             one.state,
             one.instruction[:48],
             one.agent,
@@ -67,6 +81,14 @@ def jobs(
         for one in found
     ]
     print_table("jobs", ("job", "state", "instruction", "agent", "actions", "changed", "reason"), rows)
+
+
+def _only(found: Sequence[JobView], beginning: str) -> JobView:
+    """Returns the one job whose name begins so. Raises JobNotNamed for none and for several."""
+    named = [one for one in found if one.job.startswith(beginning)]
+    if len(named) != 1:
+        raise JobNotNamed(f"{len(named)} jobs begin with {beginning!r}")
+    return named[0]
 
 
 def _age(nanoseconds: int) -> str:
