@@ -22,7 +22,7 @@ import msgspec
 
 from kernels.gate.word import GateToken, boottime_ns
 from runtime.agent.protocol import STATE_LIMIT_BYTES, Agent, Decision, Preempted
-from runtime.desktop.errors import SessionLost
+from runtime.desktop.errors import SessionError, SessionLost
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.checkpoint import Checkpoint
@@ -36,8 +36,8 @@ GATE_POLL_S = 0.002
 SETTLE_QUIET_MS = 20
 SETTLE_AT_MOST_MS = 250
 LONG_WAIT_MS = 250
+TAKEN_OVER_POLL_S = 0.05
 REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than livelock
-_REFUSALS = {int(refusal): refusal for refusal in Refusal}
 T = TypeVar("T")
 
 
@@ -135,7 +135,7 @@ class Runner:
         except GateClosed:
             end = RunEnd("cancelled", self._cancelled) if self._cancelled else RunEnd("yielded")
             end.stopped_ns = self._stopped_ns
-        except (SessionLost, TransportError) as error:
+        except (SessionError, TransportError, TimeoutError, asyncio.TimeoutError) as error:
             end = RunEnd("broken", str(error))
         finally:
             watch.cancel()
@@ -213,8 +213,11 @@ class Runner:
             memory.state = decided.state
             memory.actions += 1
         memory.pending_seq, memory.pending_state, memory.pending_presses = 0, b"", ()
-        if result.outcome == Outcome.refused and result.reason in (Refusal.old_owner, Refusal.taken_over):
-            raise SessionLost(f"the desktop refused the action: {_REFUSALS[result.reason].meaning}")
+        if result.outcome == Outcome.refused and result.reason == Refusal.old_owner:
+            raise SessionLost(f"the desktop refused the action: {Refusal.old_owner.meaning}")
+        if result.outcome == Outcome.refused and result.reason == Refusal.taken_over:
+            await self._unless_stopped(_until_given_back(desktop))
+            return Outcome.none
         inject_us = (result.applied_ns - result.received_ns) // 1000
         transfer_us = desktop.transfer_us + max(0, (acted_ns - sent_ns) // 1000 - inject_us)
         try:
@@ -272,6 +275,13 @@ class Runner:
             stop.cancel()
             if not task.done():
                 task.cancel()
+
+
+async def _until_given_back(desktop: RemoteDesktop) -> None:
+    """A person took the desktop: waits until they give it back. What was decided before counts no more."""
+    while desktop.is_taken_over:
+        await asyncio.sleep(TAKEN_OVER_POLL_S)
+    await desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS)
 
 
 async def _wait(desktop: RemoteDesktop, ms: int) -> None:

@@ -16,6 +16,7 @@ from runtime.agent.protocol import Decision, Preempted
 from runtime.desktop.frame import Frame
 from runtime.desktop.memory import MemoryScreen, Widget
 from runtime.desktop.remote import RemoteDesktop
+from runtime.desktop.takeover import Signal
 from runtime.jobs.runner import Memory, RunEnd, Runner, Step
 from runtime.jobs.spec import JobSpec, Limits
 from runtime.jobs.store import Claim
@@ -231,5 +232,29 @@ def test_an_unreachable_desktop_breaks_the_run_and_keeps_the_state(tmp_path: Pat
         assert end.kind == "broken"
         assert "nobody answers" in end.text
         assert msgspec.msgpack.decode(runner.checkpoint().state, type=Memory) == Memory()
+
+    on_bench(tmp_path, play)
+
+
+def test_a_person_takes_the_desktop_and_the_run_waits_for_them(tmp_path: Path) -> None:
+    async def play(bench: Bench) -> None:
+        connector = bench.place.connector
+
+        def hands(signal: Signal) -> None:
+            connector.takeover.hear(signal, connector.clock())
+            connector._change_hands()
+
+        task = asyncio.create_task(bench.runner(Script([Click(50, 25)] * 3)).run())
+        while not bench.steps:
+            await asyncio.sleep(0.005)
+        hands(Signal.input)
+        so_far = bench.clicks()
+        await asyncio.sleep(0.3)
+        assert bench.clicks() == so_far
+        assert not task.done()
+        hands(Signal.resume)
+        end = await task
+        assert (end.kind, end.actions) == ("done", 3)
+        assert bench.clicks() == 3
 
     on_bench(tmp_path, play)
