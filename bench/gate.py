@@ -82,7 +82,7 @@ def _row(name: str, samples: Samples, per: int) -> dict[str, Any]:
 def _in_process() -> dict[str, tuple[Samples, int]]:
     """Thread CPU time of single parts, so that a busy machine does not count."""
     engine = Engine(Policy(), _SECOND_NS)
-    player = Player(read_trace(ROOT / "examples/traces/demo.jsonl"), _SECOND_NS, None, holds_end=True)
+    player = Player(read_trace(ROOT / "runtime/demo/drive.jsonl"), _SECOND_NS, None, holds_end=True)
     readings = list(player.due(8 * _SECOND_NS))
     for reading in readings:
         engine.accept("trace", reading, reading.source_time_ns)

@@ -29,8 +29,8 @@ from kernels.gate.word import GateReader, GateReading, GateWordError, State, boo
 from tests.firmware_bridge.parked import MS, PARKED, QUICK, START
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "examples/traces/demo.jsonl"
-DEMO_POLICY = ROOT / "examples/demo-policy.toml"
+DEMO = ROOT / "runtime/demo/drive.jsonl"
+DEMO_POLICY = ROOT / "runtime/demo/policy.toml"
 
 
 class Car:

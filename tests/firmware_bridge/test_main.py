@@ -27,8 +27,8 @@ def test_help_lists_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         ([], "no signal source"),
-        (["--source", "x:y", "--policy-file", "examples/demo-policy.toml"], "no scheme is called 'x'"),
-        (["--source", "trace:/none", "--policy-file", "examples/demo-policy.toml"], "there is no trace /none"),
+        (["--source", "x:y", "--policy-file", "runtime/demo/policy.toml"], "no scheme is called 'x'"),
+        (["--source", "trace:/none", "--policy-file", "runtime/demo/policy.toml"], "there is no trace /none"),
         (["--evaluate-every-ms", "50"], "evaluate_every_ms must be a number from 1 to 20 ms, got 50.0"),
         (["--settings", "/none.toml"], "there is no settings file"),
         (["--source", "trace:x", "--policy-file", "/none"], "there is no settings file /none"),

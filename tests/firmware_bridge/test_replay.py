@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_demonstration(tmp_path: Path) -> None:
     policy = Policy(timing=Timing(dwell_s=0.4, drain_s=0.1))
-    answer = replay.replay(ROOT / "examples/traces/demo.jsonl", policy)
+    answer = replay.replay(ROOT / "runtime/demo/drive.jsonl", policy)
     states = [each["state"] for each in answer["transitions"]]
     assert states == ["warming", "open", "draining", "closed", "warming", "open"]
     assert answer["openings"] == 2
     assert answer["violations"] == []
-    assert answer == replay.replay(ROOT / "examples/traces/demo.jsonl", policy)
+    assert answer == replay.replay(ROOT / "runtime/demo/drive.jsonl", policy)
     draining = answer["transitions"][2]
     assert (draining["t_s"], draining["reasons"]) == (3.5, ["the driver's door is open, expected shut"])
     assert sum(answer["seconds"].values()) == pytest.approx(answer["duration_s"])
@@ -38,7 +38,7 @@ def test_the_demonstration(tmp_path: Path) -> None:
 
 def test_a_can_log(tmp_path: Path) -> None:
     (tmp_path / "bus.log").write_text(candump([*second(0), *second(2, 1000)]))
-    answer = replay.replay(tmp_path / "bus.log", load(ROOT / "examples/demo-policy.toml", Policy), car="tesla_model3")
+    answer = replay.replay(tmp_path / "bus.log", load(ROOT / "runtime/demo/policy.toml", Policy), car="tesla_model3")
     assert answer["readings"] > 200
     assert answer["openings"] == 0  # nobody consented
     with pytest.raises(SourceError, match="there is no CAN log"):
@@ -69,7 +69,7 @@ def test_the_watch_would_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     watch.hear(Reading(s.DRIVER_SEAT, False, "", START, Quality.INVALID))
     assert len(watch.forbidden(START)) == 4
     monkeypatch.setattr(Engine, "_judge", _blind)
-    answer = replay.replay(ROOT / "examples/traces/demo.jsonl", QUICK)
+    answer = replay.replay(ROOT / "runtime/demo/drive.jsonl", QUICK)
     assert answer["violations"]
 
 

@@ -17,7 +17,7 @@ from firmware_bridge.sources.trace import Player, Recorder, TraceSource
 from firmware_bridge.sources.trace_file import Moment, Trace, read_trace
 from tests.firmware_bridge.parked import MS, START
 
-DEMO = Path(__file__).parents[3] / "examples/traces/demo.jsonl"
+DEMO = Path(__file__).parents[3] / "runtime/demo/drive.jsonl"
 
 
 def trace(*moments: Moment, repeat_ms: int = 50) -> Trace:
