@@ -83,7 +83,7 @@ class Worker:
     sessions: int = setting(1, doc="Desktops worked on at once by one worker.", low=1, high=64)
     threads: int = setting(1, doc="Compute threads; the gate word may allow fewer.", low=1, high=64)
     memory_MiB: int = setting(
-        1024, doc="A worker beyond this address space is refused memory.", unit="MiB", low=128, high=65536
+        1024, doc="A model that needs more than this is refused.", unit="MiB", low=128, high=65536
     )
     hold_s: float = setting(
         5.0,

@@ -133,10 +133,6 @@ class Chromium:
             raise ChromiumFailed(f"the page refused a script: {text}", next_step="see the page's own source")
         return answer["result"].get("value")
 
-    async def screenshot_size(self) -> tuple[int, int]:
-        size = await self.evaluate("[innerWidth, innerHeight]")
-        return int(size[0]), int(size[1])
-
     async def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._from_fd)
         for descriptor in (self._to_fd, self._from_fd):
