@@ -48,7 +48,6 @@ def _packages(config: Config) -> Iterator[Finding]:
         "xcffib": ("idlehands desktop on X11", "pip install 'idlehands[desktop]'"),
         "PIL": ("pictures in reports", "pip install 'idlehands[desktop]'"),
         "miniwob": ("the demo's pages", "pip install --no-deps miniwob==1.1.0"),
-        "tensorrt": ("NVIDIA GPUs", "pip install 'idlehands[gpu]' on a machine that has one"),
     }
     for module, (purpose, command) in wanted.items():
         if importlib.util.find_spec(module) is not None:

@@ -117,6 +117,7 @@ class ControlServer:
                 ModelStore(daemon.config.daemon.models_folder).get(spec.model)  # raises what the submitter must know
             job, new = await daemon.jobs.submit(spec)
             if new:
+                daemon.metrics.add("jobs_submitted")
                 daemon.events.publish("submitted", job)
                 daemon.dispatcher.wake()
             return Submitted(job, new)

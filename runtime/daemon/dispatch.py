@@ -97,6 +97,7 @@ class Dispatcher:
         """One look at gate, queue and worker; returns whether there is anything to look at often."""
         reading = self._gate.read()
         self._metrics.set("gate_open", reading is not None)
+        self._metrics.set("gate_epoch", self._gate.gate_epoch)
         self._metrics.set("workers", self.has_worker)
         self._metrics.set("sessions", len(self.running))
         now_s = time.monotonic()
@@ -171,10 +172,12 @@ class Dispatcher:
             self.models = ()
             await self._settle()
         elif isinstance(message, Up):
+            self._metrics.add("worker_starts")
             self._events.publish("worker_up", pid=message.pid)
         elif isinstance(message, Models):
             self.models = message.models
             self._metrics.set("models_resident", len(message.models))
+            self._metrics.set("models_resident_bytes", sum(model.resident_bytes for model in message.models))
         else:
             known = self.running.get(message.job)
             if known is None or known.claim.owner_epoch != message.owner_epoch:

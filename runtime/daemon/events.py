@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ from kernels.gate.word import boottime_ns
 from runtime.daemon.control import Event
 
 FOLLOWER_QUEUE = 10_000
-KEPT = 1_000
 
 
 class Events:
@@ -20,11 +18,9 @@ class Events:
 
     def __init__(self) -> None:
         self._followers: dict[asyncio.Queue[Event | None], str] = {}
-        self.recent: deque[Event] = deque(maxlen=KEPT)
 
     def publish(self, kind: str, job: str = "", *, over: bool = False, at_ns: int = 0, **detail: Any) -> None:
         event = Event(at_ns or boottime_ns(), job, kind, msgspec.json.encode(detail), over)
-        self.recent.append(event)
         for queue, wanted in list(self._followers.items()):
             if wanted in ("", job) or not job:
                 try:

@@ -121,7 +121,7 @@ class Returns:
 
     async def _book(self, running: Running, used: Used) -> None:
         spec = running.job.spec
-        await asyncio.to_thread(
+        entry = await asyncio.to_thread(
             self._ledger.append,
             job=running.claim.job,
             owner_epoch=running.claim.owner_epoch,
@@ -132,6 +132,7 @@ class Returns:
             actions=used.actions,
         )
         self._metrics.add("run_seconds", used.seconds)
+        self._metrics.add("compute_joules", entry.joules, source="estimated" if entry.is_estimated else "measured")
         self._events.publish(
             "run_ended", running.claim.job, actions=used.actions, seconds=used.seconds, unheard=used.unheard
         )

@@ -55,6 +55,8 @@ class Daemon:
         self._lock = _lock(config)
         self.events = Events()
         self.metrics = Metrics()
+        self._version = importlib.metadata.version("idlehands")
+        self.metrics.set("build", 1, version=self._version, build_id=self._build_id)
         self._gate = GateWatch(config.daemon.gate_word_path, self.events)
         self.ledger = Ledger(config.daemon.ledger_path)
         if not Identity.exists(config.daemon.identity_folder):
@@ -96,7 +98,7 @@ class Daemon:
     async def status(self) -> Status:
         counts = await self.jobs.counts()
         return Status(
-            version=importlib.metadata.version("idlehands"),
+            version=self._version,
             build_id=self._build_id,
             gate_state=self._gate.state,
             gate_reasons=self._gate.reasons,

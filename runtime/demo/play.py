@@ -38,7 +38,6 @@ class Watch:
     yields: dict[str, dict[str, Any]] = field(default_factory=dict)
     worker_ended_ns: list[int] = field(default_factory=list)
     gate: tuple[str, tuple[str, ...]] = ("absent", ())
-    gate_log: list[tuple[int, str]] = field(default_factory=list)
     jobs_over: int = 0
     acted: asyncio.Event = field(default_factory=asyncio.Event)
     _unheard: list[str] = field(default_factory=list)
@@ -58,7 +57,6 @@ class Watch:
         detail = json.loads(event.detail)
         if event.kind == "gate":
             self.gate = (detail["state"], tuple(detail["reasons"]))
-            self.gate_log.append((event.at_ns, detail["state"]))
         elif event.kind == "action":
             times = {key: detail[key] for key in detail if key.endswith("_us")}
             action = Action(

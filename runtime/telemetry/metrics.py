@@ -28,7 +28,6 @@ from runtime.errors import RuntimeFault
 REQUEST_CAP_BYTES = 8192
 REQUEST_TIMEOUT_S = 5.0
 _ACTION_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.331, 0.5, 1.0, 2.65, 10.0)
-_YIELD_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class MetricsError(RuntimeFault):
@@ -51,7 +50,6 @@ TABLE: dict[str, Row] = {
     "build": Row(Gauge, "Always 1; the labels say what runs.", ("version", "build_id")),
     "gate_open": Row(Gauge, "1 while the gate word says that work may run."),
     "gate_epoch": Row(Gauge, "The gate's epoch: grows at every closing."),
-    "gate_closings": Row(Counter, "Closings seen, by their first reason.", ("reason",)),
     "jobs": Row(Gauge, "Jobs in the store.", ("state",)),
     "jobs_submitted": Row(Counter, "Jobs accepted."),
     "jobs_ended": Row(Counter, "Jobs that ended.", ("state",)),
@@ -64,23 +62,13 @@ TABLE: dict[str, Row] = {
         ("stage",),
         _ACTION_S,
     ),
-    "yield_seconds": Row(
-        Histogram, "From the gate's closing until kernels, keys, job or memory were given back.", ("stage",), _YIELD_S
-    ),
     "workers": Row(Gauge, "Worker processes that are up."),
     "worker_starts": Row(Counter, "Worker processes started."),
-    "worker_kills": Row(Counter, "Workers that had to be killed."),
     "models_resident": Row(Gauge, "Models in a worker's memory."),
-    "models_resident_bytes": Row(Gauge, "Their bytes, by the manifests and what was measured at load."),
-    "model_loads": Row(Counter, "Models loaded into memory."),
-    "model_evictions": Row(Counter, "Models given up to keep the byte budget."),
-    "model_load_seconds": Row(
-        Histogram, "Time to load a model.", (), (0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-    ),
+    "models_resident_bytes": Row(Gauge, "Their bytes, as measured at load or as the manifest says."),
     "run_seconds": Row(Counter, "Seconds that jobs ran."),
     "compute_joules": Row(Counter, "Energy of jobs; measured, or estimated from a power table.", ("source",)),
     "store_errors": Row(Counter, "Calls that the job store or the ledger refused for its disk."),
-    "followers_cut": Row(Counter, "Followers of events that did not read and were cut off."),
 }
 
 

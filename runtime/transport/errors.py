@@ -50,7 +50,9 @@ class StreamBroken(TransportError):
 class WrongCertificate(TransportError):
     """The peer showed a certificate that is not among those this side trusts, or the peer does not trust ours."""
 
-    next_step: ClassVar[str] = "pair the two again (`idlehands pair`), or trust each other's certificate on both sides"
+    next_step: ClassVar[str] = (
+        "trust each other's certificate on both sides: `idlehands desktop trust`, or copy it into trusted/"
+    )
 
 
 class ExpiredCertificate(TransportError):
@@ -68,4 +70,4 @@ class IdentityError(TransportError):
 class NoIdentity(IdentityError):
     """This side has no key and certificate yet."""
 
-    next_step: ClassVar[str] = "create one: `idlehands pair`, or Identity.create(folder, name)"
+    next_step: ClassVar[str] = "start the daemon or `idlehands desktop` once: each makes its own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -127,3 +128,9 @@ def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(MetricsError, match="cannot be served"):
         asyncio.run(serve_metrics(Metrics(), f"unix:{path}"))
     assert path.read_text() == "mine"
+
+
+def test_every_metric_of_the_table_is_fed_by_somebody() -> None:
+    runtime = Path(__file__).resolve().parents[2] / "runtime"
+    fed = "".join(path.read_text() for path in runtime.rglob("*.py") if path.parent.name != "telemetry")
+    assert [name for name in TABLE if not re.search(rf'metrics\.(add|set|observe)\(\s*"{name}"', fed)] == []

@@ -50,7 +50,7 @@ def test_good_addresses() -> None:
 
 
 def test_tls_without_an_identity() -> None:
-    with pytest.raises(NoIdentity, match="create one"):
+    with pytest.raises(NoIdentity, match="idlehands desktop"):
         asyncio.run(dial("tls://127.0.0.1:9000"))
 
 

@@ -44,7 +44,7 @@ def test_a_name_that_does_not_fit(tmp_path: Path, name: str) -> None:
 
 
 def test_no_identity_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(NoIdentity, match=r"holds no key; create one"):
+    with pytest.raises(NoIdentity, match=r"holds no key; start the daemon"):
         Identity.load(tmp_path)
 
 

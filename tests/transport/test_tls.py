@@ -72,7 +72,7 @@ def test_a_desktop_that_the_car_does_not_trust(tmp_path: Path) -> None:
     car.trust(Identity.create(tmp_path / "another", "another").certificate_pem)
 
     async def test(address: str) -> None:
-        with pytest.raises(WrongCertificate, match=r"not trusted here.*pair the two again"):
+        with pytest.raises(WrongCertificate, match=r"not trusted here.*trust each other"):
             await say_hello(address, car)
 
     with_desktop(desktop, test)
