@@ -1,0 +1,1 @@
+"""The screen agent's recipe: demonstrations, training, export, evaluation."""
