@@ -23,15 +23,19 @@ def ledger(ctx: click.Context, config_path: str | None, settings: tuple[str, ...
 
 
 @ledger.command()
+@click.option("--car", metavar="KEY", help="The car's public key (64 hexadecimal digits) that must have signed.")
 @json_option
 @click.pass_obj
-def verify(folder: Path, as_json: bool) -> None:
-    """Check every line and that each follows the one before it; exit code 1 if something is wrong."""
-    found = audit.verify(folder)
+def verify(folder: Path, car: str | None, as_json: bool) -> None:
+    """Check every line, its signature, and that each follows the one before it; exit code 1 if something is wrong."""
+    found = audit.verify(folder, car=car)
     if as_json:
         print_json({**dataclasses.asdict(found), "is_whole": found.is_whole})
     else:
-        print(f"{found.entries} entries, the last one's hash is {found.last_hash}")
+        print(f"{found.entries} entries, {found.countersigned} of them counter-signed by a fleet")
+        print(f"the last hash is {found.last_hash}")
+        for key in found.cars:
+            print(f"signed by {key}")
         for damage in found.damages:
             print(f"wrong: {damage}")
     sys.exit(0 if found.is_whole else 1)

@@ -20,7 +20,7 @@ from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result
 from runtime.jobs.store import Claim, JobStore
 from runtime.ledger.audit import read_entries
-from runtime.ledger.entry import Entry
+from runtime.ledger.entry import Entry, Run
 from runtime.ledger.ledger import Ledger
 from runtime.telemetry.metrics import Metrics
 from runtime.wire.tables import Outcome
@@ -121,16 +121,16 @@ class Returns:
 
     async def _book(self, running: Running, used: Used) -> None:
         spec = running.job.spec
-        entry = await asyncio.to_thread(
-            self._ledger.append,
+        run = Run(
             job=running.claim.job,
             owner_epoch=running.claim.owner_epoch,
-            gate_epoch=running.gate_epoch,
+            gate_epochs=(running.gate_epoch, running.gate_epoch),
             model=spec.model or spec.agent,
             seconds=used.seconds,
             cpu_s=used.cpu_s,
             actions=used.actions,
         )
+        entry = await asyncio.to_thread(self._ledger.append, run)
         self._metrics.add("run_seconds", used.seconds)
         self._metrics.add("compute_joules", entry.joules, source="estimated" if entry.is_estimated else "measured")
         self._events.publish(

@@ -58,9 +58,9 @@ class Daemon:
         self._version = importlib.metadata.version("idlehands")
         self.metrics.set("build", 1, version=self._version, build_id=self._build_id)
         self._gate = GateWatch(config.daemon.gate_word_path, self.events)
-        self.ledger = Ledger(config.daemon.ledger_path)
-        if not Identity.exists(config.daemon.identity_folder):
-            Identity.create(config.daemon.identity_folder, name="car")
+        folder = config.daemon.identity_folder
+        identity = Identity.load(folder) if Identity.exists(folder) else Identity.create(folder, name="car")
+        self.ledger = Ledger(config.daemon.ledger_path, identity.signing_key)
         self.jobs = SqliteJobStore(config.daemon.jobs_path, max_attempts=config.daemon.max_attempts)
         self.dispatcher = Dispatcher(config, self.jobs, self.ledger, self._gate, self.events, self.metrics)
         self._began_s = time.monotonic()

@@ -2,6 +2,7 @@
 
     state/ledger/
       000001.jsonl  000002.jsonl …   lines of entry.py; a new file every 4 MiB, so that opening reads only the last
+      countersigned                  the fleet's answers to receipts, a line each (receipt.py)
       torn-…                         what a crash left behind the last whole line: set aside, never thrown away
       lock
 
@@ -14,18 +15,23 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from runtime.errors import RuntimeFault
-from runtime.ledger.entry import START, Entry, read_line
+from runtime.ledger.answers import answer_line
+from runtime.ledger.chain import BUSY_CORE_W, Chain
+from runtime.ledger.entry import START, Entry, Run, read_line
+from runtime.ledger.lines import Lines, cut_off, sync_folder
+from runtime.ledger.receipt import Receipt, verify_receipt
+from runtime.ledger.signing import public_hex
 
 SEGMENT_BYTES = 4 << 20
-# A core at work, the order of magnitude of a car computer's (NVIDIA's nvpmodel tables: Jetson Orin's 8 to 12 cores draw
-# 10 to 30 W at full clocks). Only for estimates, and every entry made with it says so.
-BUSY_CORE_W = 2.5
+COUNTERSIGNED = "countersigned"
 
 
 class LedgerError(RuntimeFault):
@@ -35,7 +41,7 @@ class LedgerError(RuntimeFault):
 
 
 class Ledger:
-    """The ledger in `folder`, held by this process alone. `clock` gives UTC in ns.
+    """The ledger in `folder`, held by this process alone. `key` is the car's, `clock` gives UTC in ns.
 
     `set_aside` names what the last crash left. Raises LedgerError.
     """
@@ -43,77 +49,66 @@ class Ledger:
     def __init__(
         self,
         folder: str | os.PathLike[str],
+        key: Ed25519PrivateKey,
         *,
         clock: Callable[[], int] = time.time_ns,
         busy_core_W: float = BUSY_CORE_W,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder = Path(folder)
+        self.car = public_hex(key)
         self.set_aside: list[Path] = []
-        self._clock, self._busy_core_W, self._segment_bytes = clock, busy_core_W, segment_bytes
-        self._lock = self._segment = -1
-        self._n, self._previous, self._size = 0, START, 0
-        self._is_dirty = False
+        self._clock, self._segment_bytes = clock, segment_bytes
+        self._lock = -1
+        self._segment: Lines | None = None
+        self._answers: Lines | None = None
         try:
             with _told(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._hold()
-                self._open_last()
+                n, previous = self._open_last()
+                self._answers = self._open_answers()
         except BaseException:
             self.close()
             raise
+        self._chain = Chain(key, n=n, previous=previous, busy_core_W=busy_core_W)
 
     @property
     def last_hash(self) -> str:
         """The hash of the last entry: who keeps it elsewhere can show that none after it was cut off."""
-        return self._previous
+        return self._chain.previous
 
-    def append(
-        self,
-        *,
-        job: str,
-        owner_epoch: int,
-        gate_epoch: int,
-        model: str,
-        seconds: float,
-        cpu_s: float,
-        actions: int,
-        joules: float | None = None,
-    ) -> Entry:
-        """Books a run. `joules` None is estimated from `cpu_s`. Returns the entry once it is on the disk.
+    def append(self, run: Run) -> Entry:
+        """Books a run. Returns the entry, which is its receipt, once it is on the disk.
 
-        Raises LedgerError; then nothing is booked, and a later append goes on where this one began.
+        Raises LedgerError; then nothing is booked, and a later append goes on where this one began. Raises ValueError
+        for what no run can use.
         """
-        if not (0 <= seconds < float("inf") and 0 <= cpu_s < float("inf") and actions >= 0 and (joules or 0.0) >= 0):
-            raise ValueError(f"a run cannot use {seconds} s, {cpu_s} s of CPU, {actions} actions, {joules} J")
-        entry = Entry(
-            n=self._n + 1,
-            at_ns=self._clock(),
-            job=job,
-            owner_epoch=owner_epoch,
-            gate_epoch=gate_epoch,
-            model=model,
-            seconds=round(float(seconds), 6),
-            cpu_s=round(float(cpu_s), 6),
-            actions=actions,
-            joules=round(float(cpu_s * self._busy_core_W if joules is None else joules), 6),
-            is_estimated=joules is None,
-            previous=self._previous,
-        ).hashed()
-        line = entry.line()
-        if read_line(line[:-1]) is None:
-            raise ValueError(f"job {job!r} or model {model!r} does not fit into a line of the ledger")
+        entry = self._chain.entry(run, self._clock())
         with _told(self.folder):
-            self._write(line)
-        self._n, self._previous, self._size = entry.n, entry.hash, self._size + len(line)
+            self._current_segment().append(entry.line())
+        self._chain.take(entry)
         return entry
+
+    def keep(self, receipt: Receipt, *, fleet: Collection[str] | None = None) -> None:
+        """Keeps the fleet's counter-signature of one of this ledger's entries; returns once it is on the disk.
+
+        `fleet` are the keys of which one must have signed. Raises ReceiptError for what the fleet did not sign, or not
+        for this car, and LedgerError.
+        """
+        verify_receipt(receipt, car=self.car, fleet=fleet if fleet is not None else _whoever_signed(receipt))
+        assert self._answers is not None
+        with _told(self.folder):
+            self._answers.append(answer_line(receipt))
 
     def close(self) -> None:
         """Lets the ledger go. May be called again."""
-        for descriptor in (self._segment, self._lock):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._segment = self._lock = -1
+        for lines in (self._segment, self._answers):
+            if lines is not None:
+                lines.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def _hold(self) -> None:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -124,20 +119,30 @@ class Ledger:
                 f"the ledger {self.folder} is held by another process", next_step="stop the other daemon first"
             ) from error
 
-    def _open_last(self) -> None:
-        """Finds the end of the chain: the last whole line of the last segment that has one."""
+    def _open_last(self) -> tuple[int, str]:
+        """Finds the end of the chain, the last whole line of the last segment that has one: its number and hash."""
         paths = segments(self.folder)
+        found: tuple[int, str] = 0, START
         for path in reversed(paths):
             data = path.read_bytes()
             last, end = _last_whole(data)
             if end < len(data):
                 self._put_aside(path, data[end:], end)
             if last is not None:
-                self._n, self._previous = last.n, last.hash
+                found = last.n, last.hash
             if last is not None or path == paths[0]:
                 break
-        self._path = paths[-1] if paths else self.folder / _segment_name(1)
-        self._open_segment()
+        self._segment = Lines(paths[-1] if paths else self.folder / _segment_name(1))
+        return found
+
+    def _open_answers(self) -> Lines:
+        """Opens the file of counter-signatures. A torn last line is no loss: the fleet answers again when asked."""
+        path = self.folder / COUNTERSIGNED
+        data = path.read_bytes() if path.exists() else b""
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            cut_off(path, end)
+        return Lines(path)
 
     def _put_aside(self, path: Path, torn: bytes, at: int) -> None:
         """Copies what is behind the last whole line to a file of its own, then cuts it off."""
@@ -146,42 +151,19 @@ class Ledger:
             out.write(torn)
             out.flush()
             os.fsync(out.fileno())
-        _sync(self.folder)
-        with open(path, "r+b") as segment:
-            segment.truncate(at)
-            os.fsync(segment.fileno())
+        sync_folder(self.folder)
+        cut_off(path, at)
         self.set_aside.append(aside)
 
-    def _open_segment(self) -> None:
-        self._segment = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._size = os.fstat(self._segment).st_size
-        _sync(self.folder)
-
-    def _write(self, line: bytes) -> None:
-        if self._size >= self._segment_bytes:
-            self._next_segment()
-        if self._is_dirty:
-            os.ftruncate(self._segment, self._size)
-        self._is_dirty = True  # until the line is on the disk, what is behind `_size` is of no account
-        at, rest = self._size, memoryview(line)
-        while rest:
-            written = os.pwrite(self._segment, rest, at)
-            at, rest = at + written, rest[written:]
-        os.fsync(self._segment)
-        self._is_dirty = False
-
-    def _next_segment(self) -> None:
-        if self._is_dirty:
-            os.ftruncate(self._segment, self._size)
-            os.fsync(self._segment)
-            self._is_dirty = False
-        before, self._path = self._segment, self.folder / _segment_name(int(self._path.stem) + 1)
-        try:
-            self._open_segment()
-        except OSError:
-            self._path = self.folder / _segment_name(int(self._path.stem) - 1)
-            raise
-        os.close(before)
+    def _current_segment(self) -> Lines:
+        """Returns the segment that the next line goes to: a new one when the last is full."""
+        assert self._segment is not None
+        if self._segment.size_bytes >= self._segment_bytes:
+            self._segment.mend()
+            full, number = self._segment, int(self._segment.path.stem) + 1
+            self._segment = Lines(self.folder / _segment_name(number))
+            full.close()
+        return self._segment
 
 
 def segments(folder: Path) -> list[Path]:
@@ -205,12 +187,9 @@ def _last_whole(data: bytes) -> tuple[Entry | None, int]:
     return None, 0
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _whoever_signed(receipt: Receipt) -> Collection[str]:
+    """A counter-signature must be there; whose, only a car that knows its fleet's keys can ask."""
+    return () if receipt.countersignature is None else (receipt.countersignature.fleet,)
 
 
 @contextmanager

@@ -57,6 +57,11 @@ class Identity:
         return self.me.pem
 
     @property
+    def signing_key(self) -> Ed25519PrivateKey:
+        """This side's secret key. It signs TLS handshakes, and what is told apart from them by its context."""
+        return _secret(self.folder)
+
+    @property
     def key_path(self) -> Path:
         return self.folder / "key.pem"
 
@@ -106,11 +111,9 @@ class Identity:
                 raise IdentityError(f"{path} belongs to uid {found.st_uid}, this process runs as {os.geteuid()}")
         try:
             me = read_certificate((folder / "certificate.pem").read_bytes())
-            key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise IdentityError(f"cannot read the identity in {folder}: {error}") from error
-        encoding, form = serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        if not isinstance(key, Ed25519PrivateKey) or _public(me) != key.public_key().public_bytes(encoding, form):
+        if _public(me) != _secret(folder).public_key().public_bytes_raw():
             raise IdentityError(f"{folder}: key.pem is not the key of certificate.pem")
         return cls(folder, me)
 
@@ -200,6 +203,17 @@ def read_certificate(data: bytes) -> Peer:
     if len(_public(peer)) != 32:
         raise ValueError("its key is not an Ed25519 key")
     return peer
+
+
+def _secret(folder: Path) -> Ed25519PrivateKey:
+    """Reads key.pem. Raises IdentityError if it is no Ed25519 key."""
+    try:
+        key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise IdentityError(f"cannot read the identity in {folder}: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IdentityError(f"{folder}: key.pem is not the key of certificate.pem")
+    return key
 
 
 def _public(peer: Peer) -> bytes:

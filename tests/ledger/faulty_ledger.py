@@ -6,20 +6,25 @@ import os
 import sys
 from pathlib import Path
 
-from runtime.ledger.audit import read_entries, verify
+from runtime.ledger.audit import read_entries, verify, waiting
 from runtime.ledger.entry import Entry
 from runtime.ledger.ledger import Ledger, LedgerError
+from runtime.ledger.receipt import Receipt, countersign
 from tests.faults.attack import Ended, Mode, attack
+from tests.ledger.car import FLEET_KEY, KEY, a_run
 
 MODE = Mode[sys.argv[1]]
 
 
 def book(ledger: Ledger, number: int) -> None:
-    ledger.append(job=f"job-{number}", owner_epoch=number, gate_epoch=1, model="m", seconds=1, cpu_s=1, actions=number)
+    receipt = Receipt(entry=ledger.append(a_run(number)))
+    os.mkfifo(ledger.folder.parent / str(number))
+    ledger.keep(countersign(receipt, FLEET_KEY, number))
+    os.mkfifo(ledger.folder.parent / f"answered-{number}")
 
 
 def prepare(folder: Path) -> None:
-    ledger = Ledger(folder / "ledger", segment_bytes=900)
+    ledger = Ledger(folder / "ledger", KEY, segment_bytes=900)
     book(ledger, 1)
     ledger.close()
     with open(folder / "ledger" / "000001.jsonl", "ab") as out:
@@ -27,28 +32,31 @@ def prepare(folder: Path) -> None:
 
 
 def act(folder: Path) -> None:
-    ledger = Ledger(folder / "ledger", segment_bytes=900)
+    ledger = Ledger(folder / "ledger", KEY, segment_bytes=900)
     errors = 0
     for number in range(2, 7):
         try:
             book(ledger, number)
         except LedgerError:
             errors += 1  # the daemon goes on, and so does the ledger
-        else:
-            os.mkfifo(folder / str(number))
     ledger.close()
     if errors:
         raise LedgerError(f"{errors} were not booked")
 
 
 def check(folder: Path, ended: Ended) -> None:
-    said = {1} | {int(path.name) for path in folder.iterdir() if path.is_fifo()}
-    Ledger(folder / "ledger", segment_bytes=900).close()
+    fifos = [path.name for path in folder.iterdir() if path.is_fifo()]
+    said = {int(name) for name in fifos if name.isdecimal()}
+    answered = {int(name.removeprefix("answered-")) for name in fifos if name.startswith("answered-")}
+    Ledger(folder / "ledger", KEY, segment_bytes=900).close()
     verdict = verify(folder / "ledger")
     assert verdict.is_whole, verdict.damages
     booked = [entry.actions for entry in read_entries(folder / "ledger") if isinstance(entry, Entry)]
     assert said <= set(booked), (said, booked)
     assert len(booked) == len(set(booked)), booked
+    waits = {receipt.entry.actions for receipt in waiting(folder / "ledger")}
+    assert not waits & answered, "an answer that was kept is kept"
+    assert verdict.countersigned >= len(answered)
     if ended is Ended.told and MODE is Mode.io:
         assert len(said) >= 4 or not said - {1}, said  # one fault costs one entry, or the opening
     if ended is Ended.done:

@@ -11,10 +11,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from runtime.ledger.audit import Damage, read_entries, statement, verify
+from runtime.ledger.audit import Damage, read_entries, receipts, statement, verify, waiting
+from runtime.ledger.chain import BUSY_CORE_W
 from runtime.ledger.entry import START, Entry, read_line
-from runtime.ledger.ledger import BUSY_CORE_W, Ledger, LedgerError, segments
+from runtime.ledger.ledger import COUNTERSIGNED, Ledger, LedgerError, segments
+from runtime.ledger.receipt import Receipt, ReceiptError, countersign
+from runtime.ledger.signing import public_hex
 from tests.faults.attack import Mode, run_module
+from tests.ledger.car import FLEET_KEY, KEY, OTHER_KEY, a_run
 
 
 class Clock:
@@ -27,20 +31,11 @@ class Clock:
 
 
 def book(ledger: Ledger, number: int, **changes: Any) -> Entry:
-    run = {
-        "job": f"job-{number}",
-        "owner_epoch": number,
-        "gate_epoch": 3,
-        "model": "nav@1.0",
-        "seconds": 2.0,
-        "cpu_s": 1.5,
-        "actions": number,
-    }
-    return ledger.append(**{**run, **changes})
+    return ledger.append(a_run(number, **changes))
 
 
 def a_ledger(folder: Path, count: int, **options: Any) -> Ledger:
-    ledger = Ledger(folder, clock=Clock(), **options)
+    ledger = Ledger(folder, KEY, clock=Clock(), **options)
     for number in range(1, count + 1):
         book(ledger, number)
     return ledger
@@ -70,7 +65,7 @@ def test_booked_read_and_summed(tmp_path: Path) -> None:
 
 def test_it_goes_on_after_a_restart_and_over_segments(tmp_path: Path) -> None:
     for start in range(1, 40, 4):
-        ledger = Ledger(tmp_path, clock=Clock(), segment_bytes=1000)
+        ledger = Ledger(tmp_path, KEY, clock=Clock(), segment_bytes=1000)
         for number in range(start, start + 4):
             book(ledger, number)
         assert ledger.set_aside == []
@@ -82,7 +77,7 @@ def test_it_goes_on_after_a_restart_and_over_segments(tmp_path: Path) -> None:
 
 def test_an_empty_or_absent_ledger(tmp_path: Path) -> None:
     assert verify(tmp_path / "absent").last_hash == START
-    Ledger(tmp_path / "new").close()
+    Ledger(tmp_path / "new", KEY).close()
     verdict = verify(tmp_path / "new")
     assert (verdict.entries, verdict.is_whole, verdict.last_hash) == (0, True, START)
     assert statement(tmp_path / "new").total.runs == 0
@@ -91,10 +86,10 @@ def test_an_empty_or_absent_ledger(tmp_path: Path) -> None:
 def test_one_daemon_at_a_time_and_readers_beside(tmp_path: Path) -> None:
     ledger = a_ledger(tmp_path, 1)
     with pytest.raises(LedgerError, match="held by another process; stop the other daemon"):
-        Ledger(tmp_path)
+        Ledger(tmp_path, KEY)
     assert verify(tmp_path).entries == 1
     ledger.close()
-    Ledger(tmp_path).close()
+    Ledger(tmp_path, KEY).close()
 
 
 def test_every_truncation_keeps_what_is_whole(tmp_path: Path) -> None:
@@ -105,7 +100,7 @@ def test_every_truncation_keeps_what_is_whole(tmp_path: Path) -> None:
         folder = tmp_path / "cut"
         folder.mkdir(exist_ok=True)
         (folder / "000001.jsonl").write_bytes(data[:size])
-        ledger = Ledger(folder, clock=Clock())
+        ledger = Ledger(folder, KEY, clock=Clock())
         whole = sum(end <= size for end in ends)
         torn = size - ([0, *ends][whole])
         assert [path.read_bytes() for path in ledger.set_aside] == ([data[size - torn : size]] if torn else [])
@@ -139,7 +134,7 @@ def test_damage_in_the_middle_loses_nothing_after_it(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b'"seconds":2.0', b'"seconds":9.0')
     path.write_bytes(b"".join(lines))
-    ledger = Ledger(tmp_path, clock=Clock())
+    ledger = Ledger(tmp_path, KEY, clock=Clock())
     assert ledger.set_aside == []
     assert book(ledger, 6).n == 6
     ledger.close()
@@ -154,7 +149,8 @@ def test_a_line_replaced_removed_or_doubled_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "000001.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     tree = json.loads(lines[2])
-    forged = Entry(**{**tree, "actions": 1000, "hash": ""}).hashed().line()
+    tree["gate_epochs"] = tuple(tree["gate_epochs"])
+    forged = Entry(**{**tree, "actions": 1000}).sealed(KEY).line()
     for changed, said in [
         ([*lines[:2], forged, *lines[3:]], "that one was replaced"),
         ([*lines[:2], *lines[3:]], "1 are missing or doubled"),
@@ -185,7 +181,7 @@ def test_amounts_that_cannot_be(tmp_path: Path, name: str, amount: float) -> Non
     ledger = a_ledger(tmp_path, 1)
     if name == "joules" and amount == float("inf"):
         amount = -1e-9
-    with pytest.raises(ValueError, match=r"cannot use|does not fit"):
+    with pytest.raises(ValueError, match=r"no run can use|does not fit"):
         book(ledger, 2, **{name: amount})
     assert book(ledger, 2).n == 2
     ledger.close()
@@ -202,6 +198,55 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     assert verify(tmp_path).entries == 2
 
 
+def test_lines_of_another_key_are_seen(tmp_path: Path) -> None:
+    a_ledger(tmp_path, 2).close()
+    other = Ledger(tmp_path, OTHER_KEY)
+    forged = other.append(a_run(3))
+    other.close()
+    assert verify(tmp_path).cars == (public_hex(KEY), public_hex(OTHER_KEY))
+    assert verify(tmp_path).is_whole, "an identity made anew is no damage, it is told"
+    (damage,) = verify(tmp_path, car=public_hex(KEY)).damages
+    assert "expected a receipt of car" in damage.what
+    path = tmp_path / "000001.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    unsigned = Entry(**{name: getattr(forged, name) for name in forged.__struct_fields__ if name != "signature"})
+    path.write_bytes(b"".join([*lines[:2], unsigned.line()]))
+    assert "not that of the car's key" in verify(tmp_path).damages[0].what
+
+
+def test_answers_are_kept_and_what_waits_is_known(tmp_path: Path) -> None:
+    ledger = a_ledger(tmp_path, 3)
+    first, second, third = waiting(tmp_path)
+    with pytest.raises(ReceiptError, match="no fleet has counter-signed"):
+        ledger.keep(first)
+    with pytest.raises(ReceiptError, match="none of the fleet's keys"):
+        ledger.keep(countersign(first, OTHER_KEY, 5), fleet={public_hex(FLEET_KEY)})
+    ledger.keep(countersign(second, FLEET_KEY, 5), fleet={public_hex(FLEET_KEY)})
+    assert list(waiting(tmp_path)) == [first, third]
+    ledger.close()
+    torn = (tmp_path / COUNTERSIGNED).read_bytes()
+    (tmp_path / COUNTERSIGNED).write_bytes(torn + torn[:40])
+    ledger = Ledger(tmp_path, KEY)
+    ledger.keep(countersign(first, FLEET_KEY, 6))
+    ledger.close()
+    assert list(waiting(tmp_path)) == [third]
+    assert [bool(receipt.countersignature) for receipt in receipts(tmp_path)] == [True, True, False]
+    assert verify(tmp_path).countersigned == 2
+    changed = (tmp_path / COUNTERSIGNED).read_bytes().replace(b'"at_ns":6', b'"at_ns":7')
+    (tmp_path / COUNTERSIGNED).write_bytes(changed)
+    assert "the counter-signature is not that of" in verify(tmp_path).damages[0].what
+
+
+def test_a_receipt_of_another_car_is_not_kept(tmp_path: Path) -> None:
+    other = Ledger(tmp_path / "other", OTHER_KEY)
+    receipt = countersign(Receipt(entry=other.append(a_run(1))), FLEET_KEY, 1)
+    other.close()
+    ledger = a_ledger(tmp_path / "mine", 1)
+    with pytest.raises(ReceiptError, match="expected a receipt of car"):
+        ledger.keep(receipt)
+    ledger.close()
+
+
 @given(data=st.binary(max_size=200))
 def test_garbage_is_no_line(data: bytes) -> None:
     assert read_line(data) is None
@@ -210,7 +255,7 @@ def test_garbage_is_no_line(data: bytes) -> None:
 def test_rights_that_are_missing_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(LedgerError, match="cannot be written"):
-        Ledger(tmp_path / "file" / "ledger")
+        Ledger(tmp_path / "file" / "ledger", KEY)
 
 
 def test_the_folder_is_for_its_owner(tmp_path: Path) -> None:
