@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firmware_bridge import energy, files, report
+from firmware_bridge import energy, files, parkings, report
 from firmware_bridge.bridge_settings import BridgeSettings
 from firmware_bridge.clock import BootClock, Clock
 from firmware_bridge.engine import Decision, Engine
@@ -28,6 +28,7 @@ from firmware_bridge.epochs import Epochs
 from firmware_bridge.errors import BridgeError, SourceError, StateError
 from firmware_bridge.journal import SNAPSHOT_NS, Journal
 from firmware_bridge.notify import Notifier
+from firmware_bridge.parkings import Parkings
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.settings import load
 from firmware_bridge.sources.protocol import Source
@@ -73,7 +74,13 @@ class Bridge:
         self._writer = GateWriter(settings.gate_path, minimum_epoch=self._epochs.first, clock=self._clock.now_ns)
         self._status_error = ""
         account = self._load_account(policy)
-        self._engine = Engine(policy, self._clock.now_ns(), cpu_count=os.cpu_count() or 1, account=account)
+        self._engine = Engine(
+            policy,
+            self._clock.now_ns(),
+            cpu_count=os.cpu_count() or 1,
+            account=account,
+            before=self._load_parkings(),
+        )
         self._journal = Journal(settings.journal_path, int(settings.journal_MiB * 2**20))
         self._raising: asyncio.Task[None] | None = None
         self._journaled: tuple[State, frozenset[tuple[str, str]]] | None = None
@@ -134,7 +141,9 @@ class Bridge:
         if now_ns - self._stored_ns >= self._engine.settings.energy.store_every_s * 1e9:
             self._stored_ns = now_ns
             if self._storing is None or self._storing.done():
-                self._storing = asyncio.create_task(asyncio.to_thread(self._store_account, self._engine.account))
+                self._storing = asyncio.create_task(
+                    asyncio.to_thread(self._store, self._engine.account, self._engine.parkings)
+                )
         if self._notifier.watchdog_ns and now_ns - self._watchdog_ns >= self._notifier.watchdog_ns:
             self._watchdog_ns = now_ns
             self._notifier.send("WATCHDOG=1", f"STATUS=gate {decision.state.name.lower()}")
@@ -148,9 +157,22 @@ class Bridge:
             self._status_error = f"{self._settings.energy_path} is damaged, the budgets count as spent: {error}"
             return energy.spent(policy.energy)
 
-    def _store_account(self, account: energy.Account) -> None:
+    def _load_parkings(self) -> Parkings:
+        try:
+            self._stored_parkings = parkings.load(self._settings.parkings_path.read_bytes())
+        except FileNotFoundError:
+            self._stored_parkings = parkings.NONE
+        except (OSError, ValueError) as error:
+            self._status_error = f"{self._settings.parkings_path} is damaged, earlier parkings are forgotten: {error}"
+            self._stored_parkings = parkings.NONE
+        return self._stored_parkings
+
+    def _store(self, account: energy.Account, before: Parkings) -> None:
         try:
             files.replace(self._settings.energy_path, energy.store(account), is_durable=True)
+            if before != self._stored_parkings:
+                files.replace(self._settings.parkings_path, parkings.store(before), is_durable=True)
+                self._stored_parkings = before
         except OSError as error:
             self._status_error = f"the energy account cannot be stored: {error.strerror}"
 
@@ -264,7 +286,7 @@ class Bridge:
     def _close(self) -> None:
         self._notifier.send("STOPPING=1")
         self._writer.close()
-        self._store_account(replace(self._engine.account, is_clean=True))
+        self._store(replace(self._engine.account, is_clean=True), self._engine.parkings)
         if self._reading is not None and self._decision is not None:
             record = self._record(self._decision, self._reading)
             self._journal.put({**record, "state": "stopped", "reasons": []})

@@ -43,5 +43,9 @@ class BridgeSettings:
         return Path(self.state_dir) / "energy.json"
 
     @property
+    def parkings_path(self) -> Path:
+        return Path(self.state_dir) / "parkings.json"
+
+    @property
     def journal_path(self) -> Path:
         return Path(self.state_dir) / "journal.jsonl"

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_bridge import energy, governor, machine, policy, signals, sleep
+from firmware_bridge import energy, governor, machine, parkings, policy, signals, sleep
 from firmware_bridge.derived import Derived, derive
 from firmware_bridge.energy import Account
 from firmware_bridge.forecast import Forecast, forecast
 from firmware_bridge.fusion import Fact, Facts, Fusion
 from firmware_bridge.governor import Governor
 from firmware_bridge.machine import Gate
+from firmware_bridge.parkings import Parkings
 from firmware_bridge.policy import Because, Memory, Verdict
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.readings import Quality, Reading, Value
@@ -44,13 +45,22 @@ class Decision:
 class Engine:
     """Holds what must be remembered between evaluations. Times are CLOCK_BOOTTIME ns and never fall."""
 
-    def __init__(self, settings: Policy, now_ns: int, *, cpu_count: int = 1, account: Account | None = None) -> None:
+    def __init__(
+        self,
+        settings: Policy,
+        now_ns: int,
+        *,
+        cpu_count: int = 1,
+        account: Account | None = None,
+        before: Parkings = parkings.NONE,
+    ) -> None:
         self.settings = settings
         self._fusion = Fusion()
         self._rules = policy.rules_of(settings)
         self._memory = Memory()
         self._derived = Derived()
         self.account = account or Account()
+        self.parkings = before
         self._sleep = Sleep()
         self._governor = Governor()
         self._verdict: Verdict | None = None
@@ -87,6 +97,7 @@ class Engine:
         elapsed_s = (now_ns - self.gate.stepped_ns) / 1e9
         self.account = energy.after(self.account, known, elapsed_s, is_working, self.settings.energy)
         derived |= energy.facts_of(self.account, self.settings.energy, now_ns)
+        self.parkings = parkings.after(self.parkings, known)
         self._govern(known)
         key = (
             self._fusion.generation,
@@ -102,7 +113,7 @@ class Engine:
 
     def forecast(self) -> Forecast:
         """Returns how long a job may be that starts now; it means something only while the gate is open."""
-        return forecast(self.facts, self.account, self._governor, self.settings)
+        return forecast(self.facts, self.account, self._governor, self.settings, self.parkings)
 
     def _govern(self, known: Facts) -> None:
         fact = known.get(signals.COMPUTE_TEMPERATURE)

@@ -1,4 +1,4 @@
-"""How long a job may be that starts now: the least of what energy, charge, heat and the owner's hours leave. Pure.
+"""How long a job may be that starts now: the least of what habit, energy, charge, heat and hours leave. Pure.
 
 An admission rule, no promise: the driver may come at any moment, and then the gate closes whatever was forecast.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from firmware_bridge import energy, signals
+from firmware_bridge import energy, parkings, signals
 from firmware_bridge.energy import Account
 from firmware_bridge.fusion import Facts
 from firmware_bridge.governor import HORIZON_S, Governor
+from firmware_bridge.parkings import Parkings
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.readings import Quality
 
@@ -21,16 +22,20 @@ LONGEST_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`length_s` of a job that may start now, and `limited_by`: nothing, debt, day_budget, charge, heat or hours."""
+    """`length_s` of a job that may start now, and `limited_by`: nothing, parked, debt, day_budget, charge, heat or
+    hours."""
 
     length_s: float
     limited_by: str
 
 
-def forecast(facts: Facts, account: Account, governor: Governor, settings: Policy) -> Forecast:
+def forecast(
+    facts: Facts, account: Account, governor: Governor, settings: Policy, before: Parkings = parkings.NONE
+) -> Forecast:
     """Returns the least bound. What is unknown bounds nothing here: the policy has closed for it already."""
     bounds = {
         "nothing": LONGEST_S,
+        "parked": parkings.rest_s(before, settings.ahead),
         "debt": _debt_s(facts, account, settings),
         "day_budget": _hours_s(settings.energy.day_max_Wh - account.today_Wh, energy.power_W(facts, settings.energy)),
         "charge": _charge_s(facts, settings),

@@ -149,6 +149,22 @@ class Sleep:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """How long this parking may last, told from those before it: for the forecast that admits jobs."""
+
+    parked_share_pct: float = setting(
+        75.0,
+        unit="%",
+        low=0,
+        high=99,
+        doc="a job may be as long as this share of comparable parkings still lasted; 0 asks no history",
+    )
+    parkings_least: int = setting(
+        5, low=1, high=200, doc="with fewer comparable parkings nothing is known, and nothing is bounded"
+    )
+
+
+@dataclass(frozen=True)
 class Limits:
     """What work may take of the computer while the gate is open; the governor only ever gives less."""
 
@@ -170,6 +186,7 @@ class Policy:
     heat: Heat = field(default_factory=Heat)
     owner: Owner = field(default_factory=Owner)
     sleep: Sleep = field(default_factory=Sleep)
+    ahead: Ahead = field(default_factory=Ahead)
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

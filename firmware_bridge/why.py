@@ -74,9 +74,12 @@ def text(answer: dict[str, Any]) -> str:
     lines.append(f"gate: {answer['state']} (epoch {answer['gate_epoch']})")
     for each in answer["reasons"]:
         mark = "!" if each["urgent"] else "-"
-        lines.append(f"{mark} {each['text']}; {each['opens']}  [{each['reason']}, since {_span(each['since_s'])}]")
+        lines.append(f"{mark} {each['text']}; {each['opens']}  [{each['reason']}, since {span(each['since_s'])}]")
     if not answer["reasons"]:
         lines.append("nothing speaks against work")
+    ahead = answer.get("forecast")
+    if ahead and answer["state"] == "open":
+        lines.append(f"a job may take {span(ahead['length_s'])} (bounded by {ahead['limited_by']}); longer ones wait")
     for error in answer.get("errors", []):
         lines.append(f"trouble: {error}")
     for source in answer.get("sources", []):
@@ -107,7 +110,8 @@ def _local(wall_s: float) -> str:
     return datetime.fromtimestamp(wall_s).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Returns a length of time as a person reads it."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -7,6 +7,7 @@ import asyncio
 import click
 import msgspec
 
+from firmware_bridge.why import span
 from runtime.cli.options import config_options, json_option, print_json, settings_of
 from runtime.daemon.client import Client
 from runtime.daemon.control import Status
@@ -30,6 +31,9 @@ def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) ->
         return
     reasons = f" ({', '.join(found.gate_reasons)})" if found.gate_reasons else ""
     print(f"gate      {found.gate_state}{reasons}, epoch {found.gate_epoch}")
+    if found.forecast_s >= 0:
+        held = f"; {found.held_back} waiting jobs may take longer and are held back" if found.held_back else ""
+        print(f"forecast  a job may take {span(found.forecast_s)} (bounded by {found.forecast_by}){held}")
     print(f"worker    {'up' if found.workers else 'none'}; working on {', '.join(found.running) or 'nothing'}")
     for model in found.models:
         stops = (

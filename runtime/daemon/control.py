@@ -78,7 +78,10 @@ class LoadedModel(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
-    """The daemon at a glance. `gate_state` is "absent" when there is no gate word."""
+    """The daemon at a glance. `gate_state` is "absent" when there is no gate word.
+
+    `forecast_s` is how long a job may be that starts now (-1: unknown, nothing is held back for it), `forecast_by` what
+    bounds it, and `held_back` the waiting jobs that may take longer."""
 
     version: str
     build_id: str
@@ -92,6 +95,9 @@ class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
     actions: int
     uptime_s: float
     models: tuple[LoadedModel, ...] = ()
+    forecast_s: float = -1.0
+    forecast_by: str = ""
+    held_back: int = 0
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True, tag=36):

@@ -18,6 +18,7 @@ from kernels.gate.word import GateReading
 from runtime.config.config import Config
 from runtime.daemon.control import LoadedModel
 from runtime.daemon.events import Events
+from runtime.daemon.forecast import ForecastReader
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
@@ -59,6 +60,8 @@ class Dispatcher:
         self._settle_at_s = 0.0
         self._stopping = False
         self._idle_since_s = time.monotonic()
+        self.forecast = ForecastReader(config.daemon.gate_word_path)
+        self._held_back = False
         self.running: dict[str, Running] = {}
         self.models: tuple[LoadedModel, ...] = ()
 
@@ -124,17 +127,35 @@ class Dispatcher:
         for state, number in counts.items():
             self._metrics.set("jobs", number, state=state.value)
         queued = counts[JobState.queued]
-        if queued and len(self.running) < self._config.worker.sessions:
+        able = self._capabilities()
+        has_place = len(self.running) < self._config.worker.sessions
+        has_work = bool(queued) and has_place and await self._jobs.can_claim(able)
+        self._tell_held_back(bool(queued) and has_place and not has_work and able.longest_s is not None, able)
+        if has_work:
             self._worker.start()
             if self._worker.is_up:
-                await self._assign(reading)
+                await self._assign(reading, able)
         elif self._worker.is_up and now_s - self._idle_since_s > self._config.worker.idle_s:
             self._worker.leave("no job")
-        return bool(queued) or self.has_worker
+        return has_work or self.has_worker
 
-    async def _assign(self, reading: GateReading) -> None:
+    def _capabilities(self) -> Capabilities:
+        """What may be claimed now: nothing that would, at its longest, outlast what the bridge forecasts."""
+        ahead = self.forecast.read()
+        self._metrics.set("forecast_seconds", -1.0 if ahead is None else ahead.length_s)
+        return Capabilities(longest_s=None if ahead is None else ahead.length_s)
+
+    def _tell_held_back(self, is_held_back: bool, able: Capabilities) -> None:
+        """Says it once, when jobs begin to wait for a longer forecast and when they no longer do."""
+        if is_held_back is not self._held_back:
+            self._held_back = is_held_back
+            ahead = self.forecast.read()
+            limited_by = ahead.limited_by if ahead is not None else ""
+            self._events.publish("held_back" if is_held_back else "admitted", length_s=able.longest_s, by=limited_by)
+
+    async def _assign(self, reading: GateReading, able: Capabilities) -> None:
         while len(self.running) < self._config.worker.sessions:
-            claim = await self._jobs.claim(Capabilities(), OWNER, self._config.daemon.lease_s)
+            claim = await self._jobs.claim(able, OWNER, self._config.daemon.lease_s)
             if claim is None:
                 return
             job = await self._jobs.get(claim.job)

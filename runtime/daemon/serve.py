@@ -33,6 +33,9 @@ from runtime.ledger.ledger import Ledger
 from runtime.telemetry.metrics import Metrics, serve_metrics
 from runtime.transport.identity import Identity
 
+# Of the jobs that wait, so many of the newest are looked at to say how many the forecast holds back.
+HELD_BACK_COUNTED = 1000
+
 
 class AlreadyRunning(RuntimeFault):
     """Another daemon holds this state folder."""
@@ -97,6 +100,8 @@ class Daemon:
 
     async def status(self) -> Status:
         counts = await self.jobs.counts()
+        ahead = self.dispatcher.forecast.read()
+        waiting = await self.jobs.list_jobs([JobState.queued], HELD_BACK_COUNTED) if ahead is not None else []
         return Status(
             version=self._version,
             build_id=self._build_id,
@@ -110,6 +115,9 @@ class Daemon:
             actions=self.dispatcher.returns.actions,
             uptime_s=time.monotonic() - self._began_s,
             models=self.dispatcher.models,
+            forecast_s=-1.0 if ahead is None else ahead.length_s,
+            forecast_by="" if ahead is None else ahead.limited_by,
+            held_back=sum(ahead is not None and not ahead.admits(job.spec.limits.max_s) for job in waiting),
         )
 
 

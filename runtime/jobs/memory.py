@@ -54,22 +54,29 @@ class MemoryJobStore:
 
     async def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
         await self.sweep()
+        ready = self._ready(capabilities)
+        if not ready:
+            return None
+        first = max(ready, key=lambda job: job.spec.priority)  # max keeps the oldest of equals
+        self._epoch += 1
+        self._keep(claimed(first, owner, self._epoch, lease_s, self._clock.now()))
+        return Claim(first.job, self._epoch, read_checkpoint(first))
+
+    async def can_claim(self, capabilities: Capabilities) -> bool:
+        return bool(self._ready(capabilities))
+
+    def _ready(self, capabilities: Capabilities) -> list[Job]:
         now = self._clock.now()
         busy = {job.spec.desktop for job in self._jobs.values() if job.state is JobState.claimed}
-        ready = [
+        return [
             job
             for job in self._jobs.values()
             if job.state is JobState.queued
             and job.spec.desktop not in busy
             and (capabilities.agents is None or job.spec.agent in capabilities.agents)
+            and (capabilities.longest_s is None or job.spec.limits.max_s <= capabilities.longest_s)
             and not now.utc_ns < job.not_before_ns <= now.utc_ns + LAST_BACKOFF_S * 1e9
         ]
-        if not ready:
-            return None
-        first = max(ready, key=lambda job: job.spec.priority)  # max keeps the oldest of equals
-        self._epoch += 1
-        self._keep(claimed(first, owner, self._epoch, lease_s, now))
-        return Claim(first.job, self._epoch, read_checkpoint(first))
 
     async def renew(self, claim: Claim, lease_s: float) -> None:
         job = await self.get(claim.job)

@@ -53,6 +53,9 @@ class SqliteJobStore:
     async def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
         return await self._do(lambda: self._tables.claim(capabilities, owner, lease_s))
 
+    async def can_claim(self, capabilities: Capabilities) -> bool:
+        return await self._do(lambda: self._tables.can_claim(capabilities))
+
     async def renew(self, claim: Claim, lease_s: float) -> None:
         await self._do(lambda: self._tables.renew(claim, lease_s))
 

@@ -40,7 +40,7 @@ from runtime.jobs.life import (
     saved,
     submitted,
 )
-from runtime.jobs.spec import JobSpec
+from runtime.jobs.spec import JobSpec, Limits
 from runtime.jobs.store import Capabilities, Claim, JobStoreError, read_checkpoint
 
 APPLICATION_ID = 0x69684A42  # "ihJB"
@@ -79,6 +79,29 @@ _READY = (
     "INDEXED BY jobs_ready WHERE state = 'queued' AND NOT (not_before_ns > ? AND not_before_ns <= ?)"
     " AND desktop NOT IN (SELECT desktop FROM jobs WHERE state = 'claimed')"
 )
+
+
+class _Lengths(msgspec.Struct, frozen=True):
+    """What admission wants of a stored spec; the rest of it is skipped over."""
+
+    limits: Limits = Limits()
+
+
+NOBODY: frozenset[str] = frozenset()
+_LENGTHS = msgspec.msgpack.Decoder(_Lengths)
+
+
+def _next_for(capabilities: Capabilities, now: Now) -> tuple[str, list[object]]:
+    """Returns the end of the SELECT that finds the job which a claimer gets, with its values."""
+    rest: str = _READY
+    values: list[object] = [now.utc_ns, now.utc_ns + int(LAST_BACKOFF_S * 1e9)]
+    if capabilities.agents is not None:
+        rest += f" AND agent IN ({', '.join('?' * len(capabilities.agents))})"
+        values += capabilities.agents
+    if capabilities.longest_s is not None:
+        rest += " AND max_s(spec) <= ?"
+        values.append(capabilities.longest_s)
+    return rest + " ORDER BY priority DESC, seq LIMIT 1", values
 
 
 class JobTables:
@@ -123,19 +146,19 @@ class JobTables:
     def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
         with self._change() as now:
             self._sweep(now)
-            ready, values = _READY, [now.utc_ns, now.utc_ns + int(LAST_BACKOFF_S * 1e9)]
-            if capabilities.agents is not None:
-                if not capabilities.agents:
-                    return None
-                ready += f" AND agent IN ({', '.join('?' * len(capabilities.agents))})"
-            found = self._select(
-                ready + " ORDER BY priority DESC, seq LIMIT 1", [*values, *(capabilities.agents or ())]
-            )
+            found = [] if capabilities.agents == NOBODY else self._select(*_next_for(capabilities, now))
             if not found:
                 return None
             (epoch,) = self._db.execute("UPDATE epoch SET last = last + 1 RETURNING last").fetchone()
             self._keep(claimed(found[0], owner, epoch, lease_s, now))
             return Claim(found[0].job, epoch, read_checkpoint(found[0]))
+
+    def can_claim(self, capabilities: Capabilities) -> bool:
+        if capabilities.agents == NOBODY:
+            return False
+        rest, values = _next_for(capabilities, self._clock.now())
+        with self._told():
+            return self._db.execute(f"SELECT 1 FROM jobs {rest}", values).fetchone() is not None
 
     def renew(self, claim: Claim, lease_s: float) -> None:
         # Neither a lease nor a checkpoint is worth waiting for the disk: after a power cut both are void or old news.
@@ -215,6 +238,7 @@ class JobTables:
         self._db.close()
 
     def _open(self) -> None:
+        self._db.create_function("max_s", 1, lambda spec: _LENGTHS.decode(spec).limits.max_s, deterministic=True)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")

@@ -29,9 +29,10 @@ class JobStoreError(JobError):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """Which jobs a claimer can do. None means any."""
+    """Which jobs a claimer can do. None means any. A job whose run may outlast `longest_s` (its limits.max_s) waits."""
 
     agents: frozenset[str] | None = None
+    longest_s: float | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -56,6 +57,9 @@ class JobStore(Protocol):
         owner_epoch is above every one that the store ever gave. A checkpoint that cannot be read is dropped: the job
         begins anew.
         """
+
+    async def can_claim(self, capabilities: Capabilities) -> bool:
+        """Returns whether `claim` would give a job now; nothing changes."""
 
     async def renew(self, claim: Claim, lease_s: float) -> None:
         """Makes the lease last `lease_s` from now. Raises ClaimLost."""

@@ -50,6 +50,7 @@ TABLE: dict[str, Row] = {
     "build": Row(Gauge, "Always 1; the labels say what runs.", ("version", "build_id")),
     "gate_open": Row(Gauge, "1 while the gate word says that work may run."),
     "gate_epoch": Row(Gauge, "The gate's epoch: grows at every closing."),
+    "forecast_seconds": Row(Gauge, "How long a job may be that starts now; -1 while it is unknown or the gate closed."),
     "jobs": Row(Gauge, "Jobs in the store.", ("state",)),
     "jobs_submitted": Row(Counter, "Jobs accepted."),
     "jobs_ended": Row(Counter, "Jobs that ended.", ("state",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,19 @@ class Car:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def forecast(self, length_s: float, limited_by: str) -> None:
+        """Writes what a bridge would: a status that stays fresh for the test's time."""
+        status = {
+            "written_ns": boottime_ns(),
+            "every_ms": 60_000,
+            "forecast": {"length_s": length_s, "limited_by": limited_by},
+            "energy": {"debt_Wh": 0.0, "today_Wh": 0.0},
+            **{"duty_permille": 1000, "max_threads": 1, "power_budget_mW": 0},
+        }
+        path = self.folder / "run" / "bridge.json"
+        path.with_suffix(".new").write_text(json.dumps(status))
+        path.with_suffix(".new").replace(path)
 
     def stop(self) -> int:
         assert self._process is not None

@@ -63,6 +63,23 @@ def test_the_driver_returns_and_the_job_goes_on_where_it_was(tmp_path: Path) -> 
     drive(tmp_path, story)
 
 
+def test_a_job_that_may_outlast_the_forecast_waits(tmp_path: Path) -> None:
+    async def story(made: Car, desktop: Desk) -> None:
+        made.forecast(30.0, "parked")
+        made.gate.open()
+        job = await made.submit()  # it may take 60 s
+        await asyncio.sleep(0.6)  # two looks of a daemon that has nothing to do
+        async with await Client.connect(made.control) as client:
+            told = await client.status()
+        assert (told.forecast_s, told.forecast_by, told.held_back, told.queued) == (30.0, "parked", 1, 1)
+        assert made.workers() == [], "no worker is started for a job that has to wait"
+        made.forecast(60.0, "parked")
+        await made.until(job, "failed")
+        assert len(desktop.clicks()) == BOXES
+
+    drive(tmp_path, story)
+
+
 def test_a_closing_that_is_not_urgent_keeps_the_worker(tmp_path: Path) -> None:
     async def story(made: Car, desktop: Desk) -> None:
         made.gate.open()

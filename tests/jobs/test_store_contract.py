@@ -7,7 +7,7 @@ import pytest
 from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError
 from runtime.jobs.clock import ManualClock
 from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, UnknownJob
-from runtime.jobs.spec import JobSpec
+from runtime.jobs.spec import JobSpec, Limits
 from runtime.jobs.store import Capabilities, Claim, JobStore
 from tests.jobs.stores import MAX_ATTEMPTS
 
@@ -71,6 +71,21 @@ async def test_only_jobs_that_the_claimer_can_do_are_given(store: JobStore) -> N
     assert claimed is not None
     assert claimed.job == job
     assert await store.claim(able, "car", 10) is None
+
+
+async def test_a_job_that_may_take_longer_than_there_is_time_waits(store: JobStore) -> None:
+    long, _ = await store.submit(a_spec("long", limits=Limits(max_s=600), priority=9))
+    short, _ = await store.submit(a_spec("short", limits=Limits(max_s=60)))
+    assert not await store.can_claim(Capabilities(longest_s=59.9))
+    assert await store.claim(Capabilities(longest_s=59.9), "car", 10) is None
+    assert await store.can_claim(Capabilities(longest_s=60.0))
+    claimed = await store.claim(Capabilities(longest_s=599.0), "car", 10)
+    assert claimed is not None
+    assert claimed.job == short, "the long one goes first, and waits"
+    assert not await store.can_claim(Capabilities(longest_s=599.0))
+    assert await store.can_claim(ANY)
+    assert (await claim(store)).job == long
+    assert not await store.can_claim(ANY)
 
 
 async def test_a_desktop_has_one_owner_at_a_time(store: JobStore, clock: ManualClock) -> None:
