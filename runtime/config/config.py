@@ -3,6 +3,8 @@
     [daemon]    idlehands serve: where its state, sockets and gate word are
     [worker]    what a worker may use, and how it leaves
     [desktop]   idlehands desktop: where it listens and keeps its journal
+    [ledger]    what is assumed where nothing measures
+    [prices]    what the owner is paid and pays: `idlehands ledger statement`
 
 The bridge's settings and the gate's policy are files of their own: the worker's user cannot write them.
 `idlehands doctor --settings` prints these tables as a documented file.
@@ -113,12 +115,58 @@ class Desktop:
 
 
 @dataclass(frozen=True)
+class Ledger:
+    """What the ledger assumes where nothing measures."""
+
+    awake_power_W: float = setting(
+        275.0,
+        doc="What the rest of the car draws while it is awake only for work (250-300 W were published of a Tesla).\n"
+        "0 where the computer has a supply of its own and the car sleeps on.",
+        unit="W",
+        low=0,
+        high=2000,
+    )
+    busy_core_W: float = setting(
+        2.5, doc="A core at work, where no rail is measured; such joules are marked.", unit="W", low=0, high=100
+    )
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What the owner is paid and pays. The pay is what was agreed with the fleet; nothing is assumed of it."""
+
+    currency: str = setting("EUR", doc="How amounts are named; nothing is converted.")
+    per_hour: float = setting(0.0, doc="Pay for an hour of work.", unit="currency/h", low=0, high=1e4)
+    per_action: float = setting(0.0, doc="Pay for an action on a desktop.", unit="currency", low=0, high=1e4)
+    per_compute_kWh: float = setting(0.0, doc="Pay for computing energy.", unit="currency/kWh", low=0, high=1e4)
+    electricity_per_kWh: float = setting(
+        0.29,
+        doc="What the owner pays at the wall (Eurostat: 0.2872 a kWh, the EU's households in 2024).",
+        unit="currency/kWh",
+        low=0,
+        high=1e3,
+    )
+    charging_efficiency_pct: float = setting(
+        88.0, doc="Of the energy at the wall, what reaches the battery.", unit="%", low=10, high=100
+    )
+    battery_wear_per_kWh: float = setting(
+        0.11,
+        doc="What a kWh through the battery costs in wear (a pack of 60 kWh for 10,000, worn after 1,500 cycles).",
+        unit="currency/kWh",
+        low=0,
+        high=1e3,
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings of everything but the bridge."""
 
     daemon: Daemon = field(default_factory=Daemon)
     worker: Worker = field(default_factory=Worker)
     desktop: Desktop = field(default_factory=Desktop)
+    ledger: Ledger = field(default_factory=Ledger)
+    prices: Prices = field(default_factory=Prices)
 
 
 def load_config(path: str | None, overrides: dict[str, object] | None = None) -> Config:

@@ -20,6 +20,7 @@ from runtime.daemon.control import LoadedModel
 from runtime.daemon.events import Events
 from runtime.daemon.forecast import ForecastReader
 from runtime.daemon.gate_watch import GateWatch
+from runtime.daemon.meter import Meter
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
 from runtime.daemon.worker_link import Assign, Cancel, Intent, Kept, Models, Progress, ToDaemon, Up
@@ -51,7 +52,8 @@ class Dispatcher:
     ) -> None:
         self._config, self._jobs = config, jobs
         self._gate, self._events, self._metrics = gate, events, metrics
-        self.returns = Returns(jobs, ledger, events, metrics)
+        self._meter = Meter(config.daemon.gate_word_path)
+        self.returns = Returns(jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W)
         self._inbox: asyncio.Queue[ToDaemon | WorkerGone | None] = asyncio.Queue()
         self._worker = WorkerHandle(
             config, self._inbox.put_nowait, lambda pid, at_ns: self._inbox.put_nowait(WorkerGone(pid, at_ns))
@@ -106,8 +108,10 @@ class Dispatcher:
         now_s = time.monotonic()
         if self._unsettled and now_s >= self._settle_at_s:
             await self._settle()
+        self._meter.sample(now_s, self.running)
         if self.running:
             self._idle_since_s = now_s
+            self._see_epoch(reading)
             await self._renew_leases(now_s)
         if reading is None:
             if self.has_worker and self._gate.is_urgent:
@@ -161,9 +165,16 @@ class Dispatcher:
             job = await self._jobs.get(claim.job)
             checkpoint = claim.checkpoint.encode() if claim.checkpoint is not None else b""
             now_s = time.monotonic()
-            self.running[claim.job] = Running(claim, job, reading.gate_epoch, checkpoint, now_s, now_s)
+            self.running[claim.job] = Running(
+                claim, job, (reading.gate_epoch, reading.gate_epoch), checkpoint, now_s, now_s
+            )
             self._worker.send(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, job.spec.encode(), checkpoint))
             self._events.publish("claimed", claim.job, owner_epoch=claim.owner_epoch, resumed=bool(checkpoint))
+
+    def _see_epoch(self, reading: GateReading | None) -> None:
+        if reading is not None:
+            for running in self.running.values():
+                running.gate_epochs = running.gate_epochs[0], reading.gate_epoch
 
     async def _renew_leases(self, now_s: float) -> None:
         for running in list(self.running.values()):

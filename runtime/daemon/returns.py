@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
+from runtime.daemon.meter import Meter, Metered
 from runtime.daemon.worker_link import Broken, Ended, Intent, Progress, Used, Yielded
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result
@@ -35,13 +36,14 @@ class Running:
 
     claim: Claim
     job: Job
-    gate_epoch: int
+    gate_epochs: tuple[int, int]  # of the gate, at the beginning and the last time it was seen open
     checkpoint: bytes
     began_s: float
     renewed_s: float
     actions: int = 0
     is_cancelled: bool = False  # the store knows already; its place is kept until the worker has let go
     is_booked: bool = False
+    metered: Metered | None = None  # once its run has ended
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,11 @@ RunEnded = Ended | Yielded | Broken | Died
 class Returns:
     """Settles runs. Raises JobStoreError and LedgerError where the disk does not take it; then nothing is lost."""
 
-    def __init__(self, jobs: JobStore, ledger: Ledger, events: Events, metrics: Metrics) -> None:
+    def __init__(
+        self, jobs: JobStore, ledger: Ledger, events: Events, metrics: Metrics, meter: Meter, awake_power_W: float
+    ) -> None:
         self._jobs, self._ledger, self._events, self._metrics = jobs, ledger, events, metrics
+        self._meter, self._awake_power_W = meter, awake_power_W
         self.finished = self.actions = 0
 
     async def keep(self, running: Running, message: Intent) -> None:
@@ -114,25 +119,31 @@ class Returns:
                 event.at_ns for event in reversed(await self._jobs.history(job.job)) if event.kind == "claimed"
             )
             seconds = max(0.0, (job.updated_ns - claimed_ns) / 1e9)
-            running = Running(Claim(job.job, job.owner_epoch), job, 0, b"", 0.0, 0.0)
+            running = Running(Claim(job.job, job.owner_epoch), job, (0, 0), b"", 0.0, 0.0)
             running.is_booked = (job.job, job.owner_epoch) in booked
             await self.settle(running, Died(Used(0, seconds, seconds, ())))
         return len(left)
 
     async def _book(self, running: Running, used: Used) -> None:
         spec = running.job.spec
+        metered = running.metered or self._meter.take(running.claim.job, time.monotonic())
+        running.metered = metered
         run = Run(
             job=running.claim.job,
             owner_epoch=running.claim.owner_epoch,
-            gate_epochs=(running.gate_epoch, running.gate_epoch),
+            gate_epochs=running.gate_epochs,
             model=spec.model or spec.agent,
             seconds=used.seconds,
             cpu_s=used.cpu_s,
             actions=used.actions,
+            joules=metered.joules(used.seconds),
+            awake_joules=used.seconds * metered.awake_share() * self._awake_power_W,
+            battery_share=metered.battery_share(),
         )
         entry = await asyncio.to_thread(self._ledger.append, run)
         self._metrics.add("run_seconds", used.seconds)
         self._metrics.add("compute_joules", entry.joules, source="estimated" if entry.is_estimated else "measured")
+        self._metrics.add("awake_joules", entry.awake_joules)
         self._events.publish(
             "run_ended", running.claim.job, actions=used.actions, seconds=used.seconds, unheard=used.unheard
         )

@@ -63,7 +63,7 @@ class Daemon:
         self._gate = GateWatch(config.daemon.gate_word_path, self.events)
         folder = config.daemon.identity_folder
         identity = Identity.load(folder) if Identity.exists(folder) else Identity.create(folder, name="car")
-        self.ledger = Ledger(config.daemon.ledger_path, identity.signing_key)
+        self.ledger = Ledger(config.daemon.ledger_path, identity.signing_key, busy_core_W=config.ledger.busy_core_W)
         self.jobs = SqliteJobStore(config.daemon.jobs_path, max_attempts=config.daemon.max_attempts)
         self.dispatcher = Dispatcher(config, self.jobs, self.ledger, self._gate, self.events, self.metrics)
         self._began_s = time.monotonic()

@@ -1,9 +1,9 @@
-"""Reads the ledger as an auditor does, also beside a daemon that writes it: is it whole, and what does it come to?"""
+"""Reads the ledger as an auditor does, also beside a daemon that writes it: is it whole, and what has been answered?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.ledger.answers import read_answers
@@ -41,41 +41,6 @@ class Verdict:
     @property
     def is_whole(self) -> bool:
         return not self.damages
-
-
-@dataclass
-class Used:
-    """Sums over runs. `estimated_joules` are a part of `joules`."""
-
-    runs: int = 0
-    seconds: float = 0.0
-    cpu_s: float = 0.0
-    actions: int = 0
-    joules: float = 0.0
-    estimated_joules: float = 0.0
-    awake_joules: float = 0.0
-    battery_joules: float = 0.0
-
-    def add(self, entry: Entry) -> None:
-        self.runs += 1
-        self.seconds += entry.seconds
-        self.cpu_s += entry.cpu_s
-        self.actions += entry.actions
-        self.joules += entry.joules
-        self.estimated_joules += entry.joules if entry.is_estimated else 0.0
-        self.awake_joules += entry.awake_joules
-        self.battery_joules += entry.battery_joules
-
-
-@dataclass
-class Statement:
-    """What was used from `since_ns` up to, not including, `until_ns` (UTC), in all and by model."""
-
-    since_ns: int
-    until_ns: int
-    jobs: int = 0
-    total: Used = field(default_factory=Used)
-    by_model: dict[str, Used] = field(default_factory=dict)
 
 
 def read_entries(folder: Path) -> Iterator[Entry | Damage]:
@@ -147,19 +112,6 @@ def answers_of(folder: Path) -> dict[str, Countersignature]:
     """Returns the counter-signatures by the hash of their entry. Raises LedgerError if they cannot be read."""
     path = folder / COUNTERSIGNED
     return read_answers(_bytes_of(path)) if path.exists() else {}
-
-
-def statement(folder: Path, since_ns: int = 0, until_ns: int = 2**63 - 1) -> Statement:
-    """Returns what the runs booked in that time used. Damaged lines are not counted: `verify` tells of them."""
-    made = Statement(since_ns, until_ns)
-    jobs = set()
-    for found in read_entries(folder):
-        if isinstance(found, Entry) and since_ns <= found.at_ns < until_ns:
-            jobs.add(found.job)
-            made.total.add(found)
-            made.by_model.setdefault(found.model, Used()).add(found)
-    made.jobs = len(jobs)
-    return made
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -31,8 +31,9 @@ class Chain:
         Raises ValueError for amounts that no run can use, and for names that do not fit into a line.
         """
         joules = run.cpu_s * self._busy_core_W if run.joules is None else run.joules
-        amounts = (run.seconds, run.cpu_s, joules, run.awake_joules, run.battery_joules)
-        if not all(0 <= amount < float("inf") for amount in amounts) or run.actions < 0:
+        battery_joules = (joules + run.awake_joules) * run.battery_share
+        amounts = (run.seconds, run.cpu_s, joules, run.awake_joules, battery_joules)
+        if not all(0 <= amount < float("inf") for amount in amounts) or run.battery_share > 1 or run.actions < 0:
             raise ValueError(f"no run can use this: {run}")
         seconds, cpu_s, joules, awake, battery = (round(float(amount), 6) for amount in amounts)
         entry = Entry(

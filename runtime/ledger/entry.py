@@ -36,7 +36,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     `gate_epochs` are the gate's epochs at its beginning and its end: they differ where it was held over a closing.
     `seconds` of wall time, `cpu_s` of all threads. `joules` are of computing, from a rail; None where none measured
     them: they are then estimated from `cpu_s`. `awake_joules` are what else the car drew because it was awake only for
-    this run. `battery_joules` are how much of both the battery supplied, so what went through it.
+    this run. `battery_share` is the part of both that the battery supplied; not known is all of it.
     """
 
     job: str
@@ -48,14 +48,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     actions: int
     joules: float | None = None
     awake_joules: float = 0.0
-    battery_joules: float = 0.0
+    battery_share: float = 1.0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run as it was booked: the fields of Run, and where it stands in the chain. `at_ns` (UTC) is when.
 
     `is_estimated` says that `joules` come from a power table, not from a rail; `awake_joules` are always the car's
-    assumed awake power times the time. `car` is the raw public key of the car that signed, in hexadecimal.
+    assumed awake power times the time. `battery_joules` of both went through the battery. `car` is the raw public key
+    of the car that signed, in hexadecimal.
     """
 
     version: Annotated[int, Meta(ge=1, le=VERSION)] = VERSION

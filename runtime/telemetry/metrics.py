@@ -69,6 +69,7 @@ TABLE: dict[str, Row] = {
     "models_resident_bytes": Row(Gauge, "Their bytes, as measured at load or as the manifest says."),
     "run_seconds": Row(Counter, "Seconds that jobs ran."),
     "compute_joules": Row(Counter, "Energy of jobs; measured, or estimated from a power table.", ("source",)),
+    "awake_joules": Row(Counter, "Energy of cars that were awake only for jobs, by the assumed awake power."),
     "store_errors": Row(Counter, "Calls that the job store or the ledger refused for its disk."),
 }
 

@@ -127,6 +127,8 @@ def test_a_killed_daemon_loses_nothing_and_books_what_ran(tmp_path: Path) -> Non
         assert made.stop() == 0
         booked = [entry for entry in read_entries(tmp_path / "state" / "ledger") if entry.job == job]  # type: ignore[union-attr]
         assert len(booked) == 2, "the run that died with the daemon, and the one that ended"
+        assert all(entry.awake_joules > 0 and entry.is_signed() for entry in booked)  # type: ignore[union-attr]
+        assert booked[1].gate_epochs[0] == booked[1].gate_epochs[1] > 0  # type: ignore[union-attr]
         assert verify(tmp_path / "state" / "ledger").is_whole
 
     drive(tmp_path, story)

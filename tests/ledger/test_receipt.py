@@ -32,11 +32,12 @@ def a_receipt(**changes: Any) -> Receipt:
 
 
 def test_the_way_of_a_receipt() -> None:
-    sent = a_receipt(joules=12.5, awake_joules=300.0, battery_joules=312.5).encode()
+    sent = a_receipt(joules=12.5, awake_joules=300.0, battery_share=0.5).encode()
     assert len(sent) < 1000
     taken = decode_receipt(sent)
     verify_receipt(taken, car=CAR)
     assert (taken.entry.joules, taken.entry.is_estimated, taken.entry.awake_joules) == (12.5, False, 300.0)
+    assert taken.entry.battery_joules == 156.25
     back = decode_receipt(countersign(taken, FLEET_KEY, 9, car=CAR).encode())
     verify_receipt(back, car=CAR, fleet={"0" * 64, FLEET})
     again = countersign(back, FLEET_KEY, 10)
@@ -104,7 +105,7 @@ def test_the_chain_of_a_client_without_a_file() -> None:
     assert not follows(made[3].sealed(OTHER_KEY), made[3])
 
 
-@pytest.mark.parametrize("field", ["seconds", "cpu_s", "joules", "awake_joules", "battery_joules"])
+@pytest.mark.parametrize("field", ["seconds", "cpu_s", "joules", "awake_joules", "battery_share"])
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf"), 1e16])
 def test_amounts_that_no_run_can_use(field: str, amount: float) -> None:
     with pytest.raises(ValueError, match=r"no run can use|does not fit"):
