@@ -25,7 +25,6 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--force-device-scale-factor=1",
     "--kiosk",
     "--window-position=0,0",
     "--remote-debugging-pipe",
@@ -66,7 +65,8 @@ class Chromium:
         asyncio.get_running_loop().add_reader(from_fd, self._readable)
 
     @classmethod
-    async def start(cls, display: str, width: int, height: int) -> Chromium:
+    async def start(cls, display: str, width: int, height: int, scale: float = 1.0) -> Chromium:
+        """Starts a browser whose window has `width` x `height` CSS pixels, each `scale` pixels of the screen wide."""
         program = find_chromium()
         child_in, to_child = os.pipe()
         from_child, child_out = os.pipe()
@@ -80,6 +80,7 @@ class Chromium:
             *FLAGS,
             f"--user-data-dir={profile}",
             f"--window-size={width},{height}",
+            f"--force-device-scale-factor={scale}",
             "about:blank",
             pass_fds=(child_in, child_out),
             env={**os.environ, "DISPLAY": display},

@@ -1,0 +1,130 @@
+// What every oracle is made of: boxes that a pointer can really reach, scrolling towards what it cannot, typing into
+// fields. An oracle is a function of the page as it is now: `ih.task(name, () => move)`; null means: nothing to do yet.
+//
+//   move   {act: 'click' | 'move' | 'drag' | 'scroll' | 'type' | 'key' | 'wait', boxes, ends, at, to, ...}
+//   boxes  [[x, y, w, h]...] in CSS pixels of the window; any of them is right
+//   at     the one point to take where any point of the boxes is not as good as another
+//
+// `ih.memory` lives for one episode: what a person would remember, never what the page hides.
+window.ih = (() => {
+  const tasks = {};
+  const ih = {tasks, memory: {}, view: {w: innerWidth, h: innerHeight}};
+  const NOTCH = 53;  // CSS pixels that one notch of the wheel scrolls
+
+  ih.task = (name, oracle) => { for (const each of [].concat(name)) tasks[each] = oracle; };
+  ih.next = name => tasks[name]();
+  ih.reset = view => { ih.memory = {}; ih.view = view; };
+  ih.one = (selector, root = document) => root.querySelector(selector);
+  ih.all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  ih.text = element => (element.innerText ?? element.textContent).replace(/\s+/g, ' ').trim();
+  ih.query = () => {
+    const told = core.getUtterance();
+    return typeof told === 'string' ? told : told.utterance;
+  };
+  ih.match = pattern => ih.query().match(pattern);
+  ih.named = (selector, text) => ih.all(selector).filter(element => ih.text(element) === text);
+
+  const cut = (box, by) => {
+    const x = Math.max(box[0], by[0]), y = Math.max(box[1], by[1]);
+    return [x, y, Math.min(box[0] + box[2], by[0] + by[2]) - x, Math.min(box[1] + box[3], by[1] + by[3]) - y];
+  };
+  const rect = r => [r.left, r.top, r.width, r.height];
+  const clips = element => !/visible/.test(getComputedStyle(element).overflow);
+  const window_box = () => [0, 0, Math.min(innerWidth, ih.view.w), Math.min(innerHeight, ih.view.h)];
+
+  const reaches = (element, x, y) => {
+    const top = document.elementFromPoint(x, y);
+    return top !== null && (element.contains(top) || (element.tagName === 'OPTION' && top === element.parentElement));
+  };
+
+  // The parts of `element` that show and that a click reaches.
+  ih.boxes = (element, covered = false) => {
+    if (getComputedStyle(element).visibility === 'hidden') return [];
+    const inline = getComputedStyle(element).display === 'inline' && !(element instanceof SVGElement);
+    const found = inline ? [...element.getClientRects()] : [element.getBoundingClientRect()];
+    const boxes = [];
+    for (let box of found.map(rect)) {
+      box = cut(box, window_box());
+      for (let up = element.parentElement; up; up = up.parentElement)
+        if (up !== document.documentElement && up !== document.body && clips(up))
+          box = cut(box, rect(up.getBoundingClientRect()));
+      const [x, y, w, h] = box;
+      if (w < 2 || h < 2) continue;
+      const points = [[.5, .5], [.2, .5], [.8, .5], [.5, .25], [.5, .75]];
+      if (covered || points.every(([a, b]) => reaches(element, x + a * w, y + b * h))) boxes.push(box);
+      else if (reaches(element, x + w / 2, y + h / 2)) boxes.push([x + w * .3, y + h * .3, w * .4, h * .4]);
+      else {
+        const free = points.find(([a, b]) => reaches(element, x + a * w, y + b * h));
+        if (free) boxes.push([x + free[0] * w - 1.5, y + free[1] * h - 1.5, 3, 3]);
+      }
+    }
+    return boxes;
+  };
+
+  // A turn of the wheel towards `element`, if anything around it can be scrolled.
+  ih.scroll = element => {
+    const own = element.getBoundingClientRect();
+    for (let up = element.parentElement; up; up = up.parentElement) {
+      if (up === document.body || up === document.documentElement) break;
+      if (!/auto|scroll/.test(getComputedStyle(up).overflowY) && up.tagName !== 'SELECT') continue;
+      if (up.scrollHeight <= up.clientHeight + 1) continue;
+      const frame = up.getBoundingClientRect();
+      if (own.top >= frame.top - 1 && own.bottom <= frame.bottom + 1) continue;
+      return ih.wheel(up, own.top + own.height / 2 - frame.top - frame.height / 2);
+    }
+    const page = document.scrollingElement;
+    if (page.scrollHeight > page.clientHeight + 1 && (own.bottom > window_box()[3] || own.top < 0))
+      return ih.wheel(page, own.top + own.height / 2 - window_box()[3] / 2);
+    return null;
+  };
+  ih.wheel = (element, by) => {
+    const notches = Math.max(1, Math.min(10, Math.round(Math.abs(by) / NOTCH)));
+    const boxes = element === document.scrollingElement ? [window_box()] : ih.boxes(element, true);
+    return {act: 'scroll', boxes, dy: Math.sign(by) * notches};
+  };
+
+  const pointer = (act, elements, more = {}) => {
+    elements = [].concat(elements).filter(Boolean);
+    const boxes = elements.flatMap(element => ih.boxes(element));
+    if (boxes.length) return {act, boxes, ...more};
+    for (const element of elements) {
+      const move = element.getClientRects().length ? ih.scroll(element) : null;
+      if (move) return move;
+    }
+    return null;
+  };
+  ih.click = (elements, more) => pointer('click', elements, more);
+  ih.hover = (elements, more) => pointer('move', elements, more);
+  ih.at = (x, y, boxes, more = {}) => ({act: 'click', at: [x, y], boxes: boxes ?? [[x - 2, y - 2, 5, 5]], ...more});
+  ih.type = (text, source) => ({act: 'type', text: String(text), source});
+  ih.key = chord => ({act: 'key', chord});
+  ih.wait = ms => ({act: 'wait', ms: Math.ceil(ms)});
+  ih.drag = (from, ends, more = {}) => ({act: 'drag', boxes: from, ends, ...more});
+  ih.centre = element => {
+    const r = element.getBoundingClientRect();
+    return [r.left + r.width / 2, r.top + r.height / 2];
+  };
+  ih.around = (x, y, by = 2) => [x - by, y - by, 2 * by + 1, 2 * by + 1];
+
+  // What is left to do until `field` holds `text`: null when it does.
+  ih.fill = (field, text, source = 'instruction') => {
+    text = String(text);
+    if (field.value === text) return null;
+    if (document.activeElement !== field) return ih.click(field, {count: field.value ? 3 : 1});
+    let selected = field.value === '';
+    try {
+      selected ||= field.selectionStart === 0 && field.selectionEnd === field.value.length;
+    } catch { selected ||= ih.memory.selected === field.value; }
+    if (field.type === 'number' && !selected && ih.memory.tripled === field.value) selected = true;
+    if (selected) { ih.memory.tripled = null; return ih.type(text, source); }
+    if (field.type === 'number') ih.memory.tripled = field.value;
+    return ih.click(field, {count: 3});
+  };
+  ih.first = (...moves) => { for (const move of moves) { const made = move(); if (made) return made; } return null; };
+  ih.submit = (selector = '#subbtn') => ih.click(ih.one(selector));
+
+  // Where a disturbance may click without ending an episode of forms.
+  ih.harmless = () => ih.all('#area input, #area textarea, #area select, #area h3, #area label')
+    .flatMap(element => ih.boxes(element));
+  return ih;
+})();

@@ -1,0 +1,151 @@
+"""Records demonstrations: `python -m models.screen_agent.record --tasks a,b --episodes 60 --workers 2 --out FOLDER`.
+
+    for every zoom, for every task: [seed, look] ─► the oracle acts through the connector ─► success? ─► a shard
+
+A shard is ten successful episodes at one zoom. What is there already is not recorded again, so a recording that was
+ended goes on where it was. Failed episodes are counted, shown and dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.screen_agent.disturb import disturbance
+from models.screen_agent.episodes import SEED_PREFIX, SUFFIX, Episode, Step, pack_frame, write_shard
+from models.screen_agent.looks import SCALES, look_of
+from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
+from models.screen_agent.workplace import Workplace
+from runtime.evaluation.chromium import ChromiumFailed
+from runtime.evaluation.miniwob import is_success, task_lists
+from runtime.wire.actions import Action
+
+SHARD_EPISODES = 10
+TRIES = 3  # so many times the episodes of a shard are tried before it is left short
+MAX_STEPS = 70
+IDLE_TRIES = 8
+# Pages that move by themselves are never at rest.
+LIVE_TASKS = frozenset(["chase-circle", "moving-items", "stock-market", "simon-says", "hot-cold", "hover-shape"])
+LIVE_STEPS = 400
+
+
+async def record_episode(
+    place: Workplace, task: str, seed: str, rng: random.Random, *, disturbed: bool = True, plain: bool = False
+) -> Episode:
+    """Plays one episode with the page open and the oracle loaded. `plain`: the page's own look."""
+    look = look_of(task, random.Random(0) if plain else rng)
+    oracle = Oracle(place.browser, place.scale, rng, place.popups)
+    started = await place.begin(seed, look)
+    await oracle.reset(*place.size)
+    steps: list[Step] = []
+    idle = 0
+    live = task in LIVE_TASKS
+    while place.finish is None and len(steps) < (LIVE_STEPS if live else MAX_STEPS) and idle < IDLE_TRIES:
+        frame = pack_frame(place.frame())
+        move = await oracle.next(task)
+        if move is None:
+            idle += 1
+            await place.settle()
+            continue
+        wrong: Action | None = None
+        if disturbed:
+            wrong = disturbance(task, move.label, await oracle.harmless(), place.size, rng)
+        taken = wrong or move.label
+        if not await place.apply(taken):
+            idle += 1
+            continue
+        steps.append(Step(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
+        await (place.settle(0.06, 0.08) if live else place.settle())
+    await asyncio.sleep(0)
+    raw = place.finish.raw_reward if place.finish is not None else 0.0
+    if place.finish is None:
+        await place.browser.evaluate("core.endEpisode(0)")
+    success = is_success(task, raw, task_lists()["graded"])
+    width, height = place.size
+    return Episode(task, seed, started.utterance, place.scale, width, height, raw, success, steps)
+
+
+async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tuple[int, int]:
+    """Records one shard of `task`. Returns how many episodes it has and how many were tried."""
+    await place.driver.open(task)
+    await Oracle(place.browser, place.scale, random.Random(0)).load()
+    episodes: list[Episode] = []
+    tried = 0
+    while len(episodes) < SHARD_EPISODES and tried < TRIES * SHARD_EPISODES:
+        if tried >= SHARD_EPISODES and not episodes:
+            break  # nothing came of ten: not worth twenty more
+        seed = f"{SEED_PREFIX}{task}-{shard}-{tried}"
+        tried += 1
+        try:
+            episode = await record_episode(place, task, seed, random.Random(seed))
+        except ChromiumFailed as error:
+            print(f"{task} {seed}: {error}", file=sys.stderr, flush=True)
+            await place.driver.open(task)
+            await Oracle(place.browser, place.scale, random.Random(0)).load()
+            continue
+        if episode.success and episode.steps:
+            episodes.append(episode)
+    if episodes:
+        write_shard(out, task, f"{shard:04}", episodes)
+    return len(episodes), tried
+
+
+async def record(tasks: Sequence[str], shards: int, out: Path, name: str) -> None:
+    """Records what is missing of `shards` shards of every task."""
+    for shard in range(shards):
+        missing = [task for task in tasks if not (out / task / f"{shard:04}{SUFFIX}").exists()]
+        if not missing:
+            continue
+        async with Workplace(SCALES[shard % len(SCALES)]) as place:
+            for task in missing:
+                began = time.monotonic()
+                try:
+                    kept, tried = await asyncio.wait_for(record_shard(place, task, shard, out), 600)
+                except (ChromiumFailed, TimeoutError, asyncio.TimeoutError) as error:
+                    print(f"{name} {task}: given up: {error}", file=sys.stderr, flush=True)
+                    break  # the browser may be gone: the next shard has a new one
+                took = time.monotonic() - began
+                print(f"{name} shard {shard} zoom {place.scale:g} {task}: {kept} of {tried}, {took:.1f} s", flush=True)
+
+
+async def known_tasks() -> list[str]:
+    """Returns the training tasks that have an oracle."""
+    async with Workplace(1.0) as place:
+        await place.driver.open("click-test-2")
+        known = await tasks_with_oracle(place.browser)
+    return [task for task in task_lists()["train"] if task in known]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="", help="training tasks, by name; default: all that have an oracle")
+    parser.add_argument("--episodes", type=int, default=60, help="of each task (default 60)")
+    parser.add_argument("--workers", type=int, default=2, help="processes, each with a Chromium of its own")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--name", default="", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    tasks = [task for task in chosen.tasks.split(",") if task] or asyncio.run(known_tasks())
+    foreign = sorted(set(tasks) - set(task_lists()["train"]))
+    if foreign:
+        parser.error(f"only training tasks may be recorded, not {', '.join(foreign)}")
+    if chosen.workers == 1:
+        shards = -(-chosen.episodes // SHARD_EPISODES)
+        asyncio.run(record(tasks, shards, chosen.out, chosen.name))
+        return 0
+    command = [sys.executable, "-m", "models.screen_agent.record", "--episodes", str(chosen.episodes), "--workers", "1"]
+    workers = [
+        subprocess.Popen([*command, "--out", str(chosen.out), "--name", f"{n}:", "--tasks", ",".join(share)])
+        for n in range(chosen.workers)
+        if (share := tasks[n :: chosen.workers])
+    ]
+    return max(worker.wait() for worker in workers)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
