@@ -72,7 +72,7 @@ build: $(VENV)/built
 $(VENV)/installed: pyproject.toml .cache/system-packages
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --upgrade pip setuptools wheel cython
-	$(VENV)/bin/pip install --quiet --no-build-isolation --editable '.[bench,desktop,dev,lm,plots,train,vehicle]'
+	$(VENV)/bin/pip install --quiet --no-build-isolation --editable '.[bench,desktop,dev,fleet,lm,plots,train,vehicle]'
 	$(VENV)/bin/pip install --quiet --no-deps miniwob==1.1.0
 	touch $@
 

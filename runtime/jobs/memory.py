@@ -73,8 +73,7 @@ class MemoryJobStore:
             for job in self._jobs.values()
             if job.state is JobState.queued
             and job.spec.desktop not in busy
-            and (capabilities.agents is None or job.spec.agent in capabilities.agents)
-            and (capabilities.longest_s is None or job.spec.limits.max_s <= capabilities.longest_s)
+            and capabilities.can_do(job.spec)
             and not now.utc_ns < job.not_before_ns <= now.utc_ns + LAST_BACKOFF_S * 1e9
         ]
 

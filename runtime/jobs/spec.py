@@ -34,8 +34,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2  # 2: `needs`
 SPEC_FILE_CAP_BYTES = 1 << 20
+_PLACE = r"^([a-z0-9][a-z0-9_-]*)?\Z"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 
 
@@ -50,6 +51,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_actions: Annotated[int, Meta(ge=1, le=1_000_000, description="actions applied, over all runs")] = 500
     max_s: Annotated[float, Meta(ge=1, le=86_400, description="seconds of one run")] = 600.0
+
+
+class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a car must have to be given the job. Empty means any."""
+
+    region: Annotated[
+        str, Meta(pattern=_PLACE, max_length=32, description="a region of the fleet, such as eu-west")
+    ] = ""
+    device: Annotated[str, Meta(pattern=_PLACE, max_length=32, description="a device class, such as orin-64")] = ""
+    memory_MiB: Annotated[int, Meta(ge=0, le=1_048_576, description="MiB free for models")] = 0
+    plugged_in: Annotated[bool, Meta(description="only while the car is charging or connected")] = False
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,6 +90,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     priority: Annotated[int, Meta(ge=-100, le=100, description="higher goes first")] = 0
     deadline_s: Annotated[float, Meta(ge=0.001, le=31_536_000, description="seconds from the submission")] | None = None
     limits: Limits = Limits()
+    needs: Needs = Needs()
     idempotency_key: Annotated[str, Meta(max_length=256, description="the same key is the same job")] = ""
     labels: Annotated[
         dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=256)]],
@@ -101,6 +114,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             return msgspec.msgpack.decode(data, type=JobSpec)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SpecError(f"this is no job of version {SPEC_VERSION}: {error}") from error
+
+
+PARTS: tuple[type[msgspec.Struct], ...] = (Limits, Needs)  # the tables within a job, under their names in small letters
 
 
 def load_jobs(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> tuple[JobSpec, ...]:
@@ -155,8 +171,8 @@ def spec_fields() -> list[tuple[str, str, str]]:
 def _describe(shape: type[msgspec.Struct], prefix: str) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for field in msgspec.structs.fields(shape):
-        if field.type is Limits:
-            rows += _describe(Limits, "limits.")
+        if field.type in PARTS:
+            rows += _describe(field.type, f"{field.name}.")
         else:
             rule, described = _rule(field.type)
             rows.append((prefix + field.name, _expected(rule), described))
@@ -183,6 +199,8 @@ def _expected(rule: Any) -> str:
         return f"{words} from {rule.ge:g} to {rule.le:.10g}"
     if isinstance(rule, msgspec.inspect.StrType):
         return f"a text of {rule.min_length or 0} to {rule.max_length} characters"
+    if isinstance(rule, msgspec.inspect.BoolType):
+        return "true or false"
     return "a table of texts" if isinstance(rule, msgspec.inspect.DictType) else "a table"
 
 
@@ -199,9 +217,11 @@ def _put(fields: dict[str, Any], name: str, value: Any, where: str) -> None:
 
 def _build(fields: Mapping[str, Any], where: str) -> JobSpec:
     _refuse_unknown(fields, JobSpec, where, "", ["tasks"])
-    limits = fields.get("limits", {})
-    if isinstance(limits, Mapping):
-        _refuse_unknown(limits, Limits, where, "limits.", [])
+    for part in PARTS:
+        name = part.__name__.lower()
+        inner = fields.get(name, {})
+        if isinstance(inner, Mapping):
+            _refuse_unknown(inner, part, where, f"{name}.", [])
     try:
         return msgspec.convert(dict(fields), JobSpec)
     except msgspec.ValidationError as error:

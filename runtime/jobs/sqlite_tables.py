@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,21 +87,7 @@ class _Lengths(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-NOBODY: frozenset[str] = frozenset()
 _LENGTHS = msgspec.msgpack.Decoder(_Lengths)
-
-
-def _next_for(capabilities: Capabilities, now: Now) -> tuple[str, list[object]]:
-    """Returns the end of the SELECT that finds the job which a claimer gets, with its values."""
-    rest: str = _READY
-    values: list[object] = [now.utc_ns, now.utc_ns + int(LAST_BACKOFF_S * 1e9)]
-    if capabilities.agents is not None:
-        rest += f" AND agent IN ({', '.join('?' * len(capabilities.agents))})"
-        values += capabilities.agents
-    if capabilities.longest_s is not None:
-        rest += " AND max_s(spec) <= ?"
-        values.append(capabilities.longest_s)
-    return rest + " ORDER BY priority DESC, seq LIMIT 1", values
 
 
 class JobTables:
@@ -146,19 +132,16 @@ class JobTables:
     def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
         with self._change() as now:
             self._sweep(now)
-            found = [] if capabilities.agents == NOBODY else self._select(*_next_for(capabilities, now))
-            if not found:
+            found = self._next_for(capabilities, now)
+            if found is None:
                 return None
             (epoch,) = self._db.execute("UPDATE epoch SET last = last + 1 RETURNING last").fetchone()
-            self._keep(claimed(found[0], owner, epoch, lease_s, now))
-            return Claim(found[0].job, epoch, read_checkpoint(found[0]))
+            self._keep(claimed(found, owner, epoch, lease_s, now))
+            return Claim(found.job, epoch, read_checkpoint(found))
 
     def can_claim(self, capabilities: Capabilities) -> bool:
-        if capabilities.agents == NOBODY:
-            return False
-        rest, values = _next_for(capabilities, self._clock.now())
         with self._told():
-            return self._db.execute(f"SELECT 1 FROM jobs {rest}", values).fetchone() is not None
+            return self._next_for(capabilities, self._clock.now()) is not None
 
     def renew(self, claim: Claim, lease_s: float) -> None:
         # Neither a lease nor a checkpoint is worth waiting for the disk: after a power cut both are void or old news.
@@ -304,6 +287,24 @@ class JobTables:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def _next_for(self, capabilities: Capabilities, now: Now) -> Job | None:
+        """Returns the job that a claimer gets. Rows are read in their order, and no further than needed."""
+        rest = _READY
+        values: list[object] = [now.utc_ns, now.utc_ns + int(LAST_BACKOFF_S * 1e9)]
+        if capabilities.agents is not None:
+            if not capabilities.agents:
+                return None
+            rest += f" AND agent IN ({', '.join('?' * len(capabilities.agents))})"
+            values += capabilities.agents
+        if capabilities.longest_s is not None:
+            rest += " AND max_s(spec) <= ?"  # the usual reason to pass a job over: without reading the whole of it
+            values.append(capabilities.longest_s)
+        rows = self._rows(rest + " ORDER BY priority DESC, seq", values)
+        try:
+            return next((job for job in rows if capabilities.can_do(job.spec)), None)
+        finally:
+            rows.close()
+
     def _job(self, job: str) -> Job:
         found = self._select("WHERE job = ?", [job])
         if not found:
@@ -311,11 +312,13 @@ class JobTables:
         return found[0]
 
     def _select(self, rest: str, values: list[object]) -> list[Job]:
+        return list(self._rows(rest, values))
+
+    def _rows(self, rest: str, values: list[object]) -> Generator[Job, None, None]:
         count = len(PLAIN)
-        return [
-            Job(spec=JobSpec.decode(row[count]), state=JobState(row[count + 1]), **dict(zip(PLAIN, row, strict=False)))
-            for row in self._db.execute(_SELECT + rest, values)
-        ]
+        for row in self._db.execute(_SELECT + rest, values):
+            plain = dict(zip(PLAIN, row, strict=False))
+            yield Job(spec=JobSpec.decode(row[count]), state=JobState(row[count + 1]), **plain)
 
     def _overdue(self, now: Now) -> list[Job]:
         lost = self._select(

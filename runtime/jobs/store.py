@@ -29,10 +29,32 @@ class JobStoreError(JobError):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """Which jobs a claimer can do. None means any. A job whose run may outlast `longest_s` (its limits.max_s) waits."""
+    """Which jobs a claimer can do. None means any. A job whose run may outlast `longest_s` (its limits.max_s) waits;
+    one that needs a region or a device goes to no other.
+
+    `resident` are the models (or agents, for jobs without a model) that it holds already: a preference, no condition.
+    """
 
     agents: frozenset[str] | None = None
     longest_s: float | None = None
+    resident: frozenset[str] = frozenset()
+    region: str = ""
+    device: str = ""
+    memory_MiB: int | None = None
+    is_plugged_in: bool | None = None
+
+    def can_do(self, spec: JobSpec) -> bool:
+        """Returns whether a job may be given to this claimer. A need is met when nothing is known against it, but
+        for region and device, which must be said."""
+        needs = spec.needs
+        return (
+            (self.agents is None or spec.agent in self.agents)
+            and (self.longest_s is None or spec.limits.max_s <= self.longest_s)
+            and needs.region in ("", self.region)
+            and needs.device in ("", self.device)
+            and (self.memory_MiB is None or needs.memory_MiB <= self.memory_MiB)
+            and (self.is_plugged_in is not False or not needs.plugged_in)
+        )
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -51,7 +73,8 @@ class JobStore(Protocol):
         IdempotencyConflict. Once this returns, the job outlives a crash and a power cut."""
 
     async def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
-        """Takes the job of highest priority, then oldest, that may run now; None if there is none.
+        """Takes the job of highest priority, then oldest, that may run now; None if there is none. (Among equal
+        priorities a fleet's servers may keep another order.)
 
         A desktop has one owner at a time: jobs on a desktop that a claimed job works on are passed over. The
         owner_epoch is above every one that the store ever gave. A checkpoint that cannot be read is dropped: the job

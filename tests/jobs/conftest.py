@@ -19,7 +19,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(pyfuncitem.obj(**wanted))
+
+    async def go() -> None:
+        try:
+            await pyfuncitem.obj(**wanted)
+        finally:
+            if "store" in wanted:  # in its own loop: a connection belongs to one
+                await wanted["store"].close()
+
+    asyncio.run(go())
     return True
 
 

@@ -92,7 +92,13 @@ def test_a_task_list_is_a_job_each() -> None:
         ({"agent": "os.system"}, None),
         ({"agent": "a b"}, "agent must be an agent's kind, such as block_clicker, got 'a b'"),
         ({"labels": {"a": 1}}, "labels must be a table of texts, got {'a': 1}"),
-        ({"version": 2}, "version must be an integer from 1 to 1, got 2"),
+        ({"version": 3}, "version must be an integer from 1 to 2, got 3"),
+        ({"needs": {"regoin": "eu"}}, "needs.regoin is not a field of a job; did you mean region?"),
+        (
+            {"needs": {"region": "EU west"}},
+            "needs.region must be a region of the fleet, such as eu-west, got 'EU west'",
+        ),
+        ({"needs": {"plugged_in": 1}}, "needs.plugged_in must be true or false, got 1"),
         ({"tasks": ["x"]}, "there are both `instruction` and `tasks`"),
         ({"instruction": "x" * 9000}, "instruction must be a text of 1 to 8192 characters, got 'xxx"),
     ],
@@ -150,7 +156,7 @@ def test_a_spec_in_a_log_shows_no_secret() -> None:
 def test_every_field_is_in_the_table_with_words() -> None:
     names = [name for name, expected, text in spec_fields() if expected and text]
     assert len(names) == len(spec_fields())
-    assert set(JobSpec.__struct_fields__) - {"limits"} <= set(names)
+    assert set(JobSpec.__struct_fields__) - {"limits", "needs"} <= set(names)
 
 
 @given(data=st.binary(max_size=200))
@@ -178,5 +184,5 @@ def test_any_tree_is_taken_or_refused_clearly(tree: dict[str, Any], with_base: b
 
 def test_a_later_version_is_refused() -> None:
     (spec,) = parse_jobs(MINIMAL, where="f")
-    with pytest.raises(SpecError, match="version 1"):
+    with pytest.raises(SpecError, match="version 2"):
         JobSpec.decode(msgspec.msgpack.encode({**msgspec.to_builtins(spec), "mood": "sunny"}))

@@ -7,7 +7,7 @@ import pytest
 from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError
 from runtime.jobs.clock import ManualClock
 from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, UnknownJob
-from runtime.jobs.spec import JobSpec, Limits
+from runtime.jobs.spec import JobSpec, Limits, Needs
 from runtime.jobs.store import Capabilities, Claim, JobStore
 from tests.jobs.stores import MAX_ATTEMPTS
 
@@ -86,6 +86,21 @@ async def test_a_job_that_may_take_longer_than_there_is_time_waits(store: JobSto
     assert await store.can_claim(ANY)
     assert (await claim(store)).job == long
     assert not await store.can_claim(ANY)
+
+
+async def test_a_job_goes_only_where_its_needs_are_met(store: JobStore) -> None:
+    await store.submit(a_spec("far", needs=Needs(region="us"), priority=3))
+    await store.submit(a_spec("large", needs=Needs(memory_MiB=4096), priority=2))
+    await store.submit(a_spec("hungry", needs=Needs(plugged_in=True), priority=1))
+    job, _ = await store.submit(a_spec("near", needs=Needs(region="eu", device="orin", memory_MiB=100)))
+    car = Capabilities(region="eu", device="orin", memory_MiB=2048, is_plugged_in=False)
+    claimed = await store.claim(car, "car", 10)
+    assert claimed is not None
+    assert claimed.job == job
+    assert await store.claim(car, "car", 10) is None
+    other = await store.claim(Capabilities(region="us"), "other", 10)
+    assert other is not None
+    assert (await store.get(other.job)).spec.instruction == "far"
 
 
 async def test_a_desktop_has_one_owner_at_a_time(store: JobStore, clock: ManualClock) -> None:
