@@ -22,7 +22,7 @@ from runtime.desktop.x11.desktop import X11Desktop
 from runtime.evaluation.chromium import Chromium
 from runtime.evaluation.miniwob import Finish, MiniwobDriver, Started
 from runtime.evaluation.xserver import XServer
-from runtime.wire.actions import INPUTS, Action, Wait
+from runtime.wire.actions import INPUTS, Action, Move, Wait
 from runtime.wire.tables import Outcome
 
 WINDOW = (480, 420)  # CSS pixels
@@ -55,6 +55,8 @@ class Workplace:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._finish is not None:
+            self._finish.cancel()
         self._asking.close()
         self.desktop.close()
         await self.browser.close()
@@ -69,9 +71,11 @@ class Workplace:
     async def begin(self, seed: str, look: Look) -> Started:
         """Starts an episode with this look; returns when it is drawn and nothing moves any more."""
         self._size = (round(look.width * self.scale), round(look.height * self.scale))
-        self.desktop.apply(_move_away(self._x), None, self._step())
+        self.desktop.apply(Move(self._x.width - 2, self._x.height - 2), None, self._step())  # nothing is hovered
         await self.browser.evaluate(apply_script(look))
         started = await self.driver.start(seed, max_time_s=TIME_LIMIT_S)
+        if self._finish is not None:
+            self._finish.cancel()
         self._finish = asyncio.ensure_future(self.driver.finished())
         await self.settle()
         return started
@@ -122,9 +126,3 @@ class Workplace:
     def _step(self) -> DesktopStep:
         self._seq += 1
         return DesktopStep(1, 1, self._seq)
-
-
-def _move_away(x: XServer) -> Action:
-    from runtime.wire.actions import Move
-
-    return Move(x.width - 2, x.height - 2)

@@ -58,7 +58,8 @@
   });
   task('click-option', () => {
     const name = match(/^Select (.*) and click/)[1];
-    return tick(all('#area input'), box => text(box.labels[0]) === name && !box.checked) ?? submit();
+    const right = all('#area input').filter(box => text(box.labels[0]) === name);
+    return right.some(box => box.checked) ? submit() : click(right.map(box => box.labels[0]));
   });
   task('number-checkboxes', () => {
     const pattern = PATTERNS[+match(/number "(\d)"/)[1]].flat();

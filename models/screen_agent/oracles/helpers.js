@@ -110,15 +110,16 @@ window.ih = (() => {
   ih.fill = (field, text, source = 'instruction') => {
     text = String(text);
     if (field.value === text) return null;
-    if (document.activeElement !== field) return ih.click(field, {count: field.value ? 3 : 1});
-    let selected = field.value === '';
-    try {
-      selected ||= field.selectionStart === 0 && field.selectionEnd === field.value.length;
-    } catch { selected ||= ih.memory.selected === field.value; }
-    if (field.type === 'number' && !selected && ih.memory.tripled === field.value) selected = true;
-    if (selected) { ih.memory.tripled = null; return ih.type(text, source); }
-    if (field.type === 'number') ih.memory.tripled = field.value;
-    return ih.click(field, {count: 3});
+    const aim = count => {
+      const move = ih.click(field, {count});
+      if (move?.act === 'click' && field.type === 'number')  // its arrows are at the right
+        move.boxes = move.boxes.map(([x, y, w, h]) => [x, y, w * .5, h]);
+      return move;
+    };
+    if (document.activeElement !== field) return aim(field.value ? 3 : 1);
+    const whole = field.value === '' || getSelection().toString() === field.value
+      || (field.selectionStart === 0 && field.selectionEnd === field.value.length);
+    return whole ? ih.type(text, source) : aim(3);
   };
   ih.first = (...moves) => { for (const move of moves) { const made = move(); if (made) return made; } return null; };
   ih.submit = (selector = '#subbtn') => ih.click(ih.one(selector));

@@ -34,8 +34,11 @@
     const inside = points.filter(([x, y]) => x > area.left + 3 && x < area.right - 3 && y > area.top + 3
       && y < Math.min(area.bottom, one('#subbtn').getBoundingClientRect().top) - 3);
     if (blue && points.some(point => near(centre(blue), point, by + 1))) return submit();
-    const [x, y] = inside[Math.floor(inside.length / 2)];
-    return at(x, y, inside.map(point => around(...point, by)));
+    if (!inside.length) return null;
+    // The page draws its point beside the pointer, by as much as the drawing lies inside the page's own margin.
+    const aimed = inside.map(([x, y]) => [x - area.left, y - (area.top - 50)]);
+    const [x, y] = aimed[Math.floor(aimed.length / 2)];
+    return at(x, y, aimed.map(point => around(...point, by)));
   };
   task('circle-center', () => put([centre(one('.black-circle'))]));
   task('find-midpoint', () => {
@@ -44,10 +47,11 @@
   });
   // Points at growing distance from `from` in the direction of `angle`.
   const ray = (from, angle, lengths) => lengths.map(r => [from[0] + r * Math.cos(angle), from[1] + r * Math.sin(angle)]);
+  const steps = (low, high) => Array.from({length: Math.floor((high - low) / 6) + 1}, (_, n) => low + 6 * n);
   task('right-angle', () => {
     const [a] = dots('#init-black'), [corner] = dots('#init-blue');
     const angle = Math.atan2(a[1] - corner[1], a[0] - corner[0]) + Math.PI / 2;
-    return put(ray(corner, angle, [-90, -75, -60, -45, -35, -25, 25, 35, 45, 60, 75, 90]), 1);
+    return put(ray(corner, angle, [...steps(-110, -14), ...steps(14, 110)]), 1);
   });
   task('bisect-angle', () => {
     const [a, b] = dots('.init-black'), [corner] = dots('.init-blue');
@@ -55,7 +59,7 @@
     let turn = to(b) - to(a);
     if (turn > Math.PI) turn -= 2 * Math.PI;
     if (turn < -Math.PI) turn += 2 * Math.PI;
-    return put(ray(corner, to(a) + turn / 2, [20, 28, 36, 44, 52, 60, 70, 80]), 1);
+    return put(ray(corner, to(a) + turn / 2, steps(16, 90)), 1);
   });
 
   // A jQuery slider: a click on the track where the value lies, then the arrow keys for what is left.
@@ -156,7 +160,7 @@
     const [, side, way] = match(/so that the (\w+) is (\w+) than/), area = one('#tt'), wide = side === 'width';
     ih.memory.start ??= {width: $('#tt').width(), height: $('#tt').height()};
     const now = wide ? $('#tt').width() : $('#tt').height(), start = ih.memory.start[side];
-    if (way === 'larger' ? now > start + 2 : now < start - 2) return submit();
+    if (way === 'larger' ? now > start + 2 : now < start - 2) return submit('#submit');
     const grip = one('.ui-resizable-se') ?? one(wide ? '.ui-resizable-e' : '.ui-resizable-s');
     const [x, y] = centre(grip), by = (way === 'larger' ? 1 : -1) * 18 + (start - now);
     const to = wide ? [x + by, y] : [x, y + by];
