@@ -29,6 +29,7 @@ from runtime.backends.protocol import Limits, StepResult
 from runtime.residency.admission import Admission, AdmissionRefused, Demand
 from runtime.residency.calibration import calibrate
 from runtime.residency.models import Residency
+from runtime.residency.pace import Pacer
 from runtime.residency.schedule import Scheduler
 from runtime.store.bundle import Bundle, pack, sign
 from runtime.store.keys import SigningKey
@@ -163,7 +164,7 @@ def deadlines(bundles: list[Bundle], limits: Limits, lanes: int, seconds: float)
             models.append(model)
     feed = {"x": np.random.default_rng(0).standard_normal((ROWS, WIDTH), dtype=np.float32)}
 
-    def compute(model: Hashable, payloads: list[int]) -> list[Any]:
+    def compute(model: Hashable, payloads: list[int], pacer: Pacer) -> list[Any]:
         assert isinstance(model, int)
         for _ in payloads:
             models[model].start(feed).step(None)

@@ -93,5 +93,6 @@ int ih_gate_is_open(const ih_gate *gate)
     return now.magic == IH_GATE_MAGIC && now.version == IH_GATE_VERSION && now.state == IH_GATE_IS_OPEN
         /* Compared before subtracted: a damaged lease must not overflow. */
         && now.lease_until_ns > now_ns && now.lease_until_ns - now_ns <= IH_GATE_LEASE_MAX_NS
-        && gate->boot_id_hash && now.boot_id_hash == gate->boot_id_hash && now.gate_epoch == gate->gate_epoch;
+        && gate->boot_id_hash && now.boot_id_hash == gate->boot_id_hash && now.gate_epoch == gate->gate_epoch
+        && (!gate->until_ns || now_ns < gate->until_ns);
 }

@@ -105,11 +105,13 @@ typedef struct ih_gate_word {
 
 _Static_assert(sizeof(ih_gate_word) == 64, "the gate word is one cache line");
 
-/* What a caller started with. A kernel takes `const ih_gate *`; NULL means not gated (benches, unit tests). */
+/* What a caller started with. A kernel takes `const ih_gate *`; NULL means not gated (benches, unit tests).
+ * until_ns (CLOCK_BOOTTIME): when the caller's share of this window is used up and it must pause; 0 is never. */
 typedef struct ih_gate {
     const ih_gate_word *word;
     uint64_t gate_epoch;
     uint64_t boot_id_hash;
+    int64_t until_ns;
 } ih_gate;
 
 /* One consistent reading of the word. */

@@ -20,6 +20,7 @@ cdef extern from "common/gate_word.h":
         const ih_gate_word *word
         uint64_t gate_epoch
         uint64_t boot_id_hash
+        int64_t until_ns
     ctypedef struct ih_gate_reading:
         uint32_t magic
         uint16_t version
@@ -125,11 +126,12 @@ cdef class Token:
     cdef ih_gate gate
     cdef readonly Word word
 
-    def __cinit__(self, Word word not None, uint64_t gate_epoch):
+    def __cinit__(self, Word word not None, uint64_t gate_epoch, int64_t until_ns=0):
         self.word = word
         self.gate.word = <const ih_gate_word *>word.view.buf
         self.gate.gate_epoch = gate_epoch
         self.gate.boot_id_hash = ih_boot_id_hash()
+        self.gate.until_ns = until_ns
 
     @property
     def address(self):

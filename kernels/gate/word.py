@@ -128,8 +128,12 @@ class GateToken:
 
     __slots__ = ("_token",)
 
-    def __init__(self, word: _gate.Word, gate_epoch: int) -> None:
-        self._token = _gate.Token(word, gate_epoch)
+    def __init__(self, word: _gate.Word, gate_epoch: int, until_ns: int = 0) -> None:
+        self._token = _gate.Token(word, gate_epoch, until_ns)
+
+    def until(self, until_ns: int) -> GateToken:
+        """Returns a token that also says *closed* from `until_ns` (CLOCK_BOOTTIME) on: what keeps to the duty."""
+        return GateToken(self._token.word, self._token.gate_epoch, until_ns)
 
     @property
     def address(self) -> int:

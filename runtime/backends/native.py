@@ -69,12 +69,16 @@ class NativeModel:
         self.inputs, self.outputs = inputs, outputs
         self._known_bytes = known_bytes
         self.stop_bound_us = POLL_NS // 1000
+        self.keeps_progress = True
 
     @property
     def resident_bytes(self) -> int:
         """The packed weights, or the file, or what the manifest says: whichever is most."""
         weights = 0 if self._model is None else len(self._model.weights_memory)
         return max(weights, self._known_bytes)
+
+    def set_threads(self, threads: int) -> None:
+        """Nothing yet: the graph engine computes with the one thread that steps it."""
 
     def start(self, feeds: Feeds) -> NativeRun:
         if self._model is None:

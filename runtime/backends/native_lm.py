@@ -72,6 +72,10 @@ class NativeLanguageModel:
         self.inputs, self.outputs = INPUTS, OUTPUTS
         self.resident_bytes = model.packed.stream_bytes
         self.stop_bound_us = POLL_NS // 1000
+        self.keeps_progress = True
+
+    def set_threads(self, threads: int) -> None:
+        """Nothing yet: the engine computes with the one thread that steps it."""
 
     def start(self, feeds: Feeds) -> NativeLanguageRun:
         """Begins an answer. Raises ValueError too for an empty prompt, an unknown token, or one beyond the context."""

@@ -65,6 +65,10 @@ class NullModel:
         self.stop_bound_us = latency_us // steps
         self.sleep, self.latency_us, self.steps, self.is_noise = sleep, latency_us, steps, is_noise
         self._is_closed = False
+        self.keeps_progress = True
+
+    def set_threads(self, threads: int) -> None:
+        """Nothing: it waits, and does that with one."""
 
     def start(self, feeds: Feeds) -> NullRun:
         if self._is_closed:

@@ -14,6 +14,9 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +66,7 @@ class OnnxRuntimeBackend:
         before = rss_bytes()
         where = f"bundle '{bundle.reference}', model '{role}'"
         try:
-            session = ort.InferenceSession(str(path), _options(limits), providers=["CPUExecutionProvider"])
+            session = _session(path, limits.threads)
             inputs, outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
         except _ERRORS as error:
             said = str(error).splitlines()[0][:300]
@@ -74,7 +77,8 @@ class OnnxRuntimeBackend:
                     f"{where}: its file has {own}, its manifest says {said_specs}", next_step="pack it again"
                 )
         # The manifest knows the names of dimensions that a file may leave nameless.
-        model = OnnxRuntimeModel(session, entry.inputs or inputs, entry.outputs or outputs)
+        reload = partial(_session, path)
+        model = OnnxRuntimeModel(session, entry.inputs or inputs, entry.outputs or outputs, limits.threads, reload)
         model.warm()
         model.resident_bytes = max(rss_bytes() - before, path.stat().st_size)
         if limits.memory_bytes and model.resident_bytes > limits.memory_bytes:
@@ -87,13 +91,26 @@ class OnnxRuntimeModel:
     """A runtime.backends.protocol.Model of one session."""
 
     def __init__(
-        self, session: ort.InferenceSession, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+        self,
+        session: ort.InferenceSession,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        threads: int,
+        reload: Callable[[int], ort.InferenceSession],
     ) -> None:
         self._session: ort.InferenceSession | None = session
         self.inputs, self.outputs = inputs, outputs
         self.resident_bytes = 0
         self.stop_bound_us = 0
+        self.keeps_progress = False
+        self._threads, self._reload = threads, reload
         self._watch = Watch()
+
+    def set_threads(self, threads: int) -> None:
+        """Loads the session anew: its pool is made with it. Nothing if it has as many."""
+        if self._session is not None and threads != self._threads:
+            self._session = None
+            self._session, self._threads = self._reload(threads), threads
 
     def start(self, feeds: Feeds) -> OnnxRuntimeRun:
         if self._session is None:
@@ -210,9 +227,13 @@ class Watch:
             time.sleep(WATCH_S)
 
 
-def _options(limits: Limits) -> ort.SessionOptions:
+def _session(path: Path, threads: int) -> ort.InferenceSession:
+    return ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
+
+
+def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = limits.threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4

@@ -97,6 +97,13 @@ class Model(Protocol):
     def stop_bound_us(self) -> int:
         """The longest time seen between two looks at the gate, µs; at first, of a run on zeros if shapes are fixed."""
 
+    @property
+    def keeps_progress(self) -> bool:
+        """Whether a preempted run goes on where it stood. Where not, it begins anew, and is not paused for the duty."""
+
+    def set_threads(self, threads: int) -> None:
+        """Has the runs that are started from now on compute with at most `threads`."""
+
     def start(self, feeds: Feeds) -> Run:
         """Begins a run. Raises ValueError if a feed is missing, unknown, or of another dtype or shape."""
 

@@ -27,7 +27,8 @@ def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) ->
     found = asyncio.run(ask())
     if as_json:
         models = [msgspec.structs.asdict(model) for model in found.models]
-        print_json({**msgspec.structs.asdict(found), "models": models})
+        computing = msgspec.structs.asdict(found.computing) if found.computing else None
+        print_json({**msgspec.structs.asdict(found), "models": models, "computing": computing})
         return
     reasons = f" ({', '.join(found.gate_reasons)})" if found.gate_reasons else ""
     print(f"gate      {found.gate_state}{reasons}, epoch {found.gate_epoch}")
@@ -41,6 +42,17 @@ def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) ->
             if model.stop_bound_us
             else "its stop is not measured yet"
         )
-        print(f"model     {model.bundle} {model.role} on {model.backend}, {model.resident_bytes >> 20} MiB, {stops}")
+        kept = ", kept" if model.is_pinned else ""
+        where = f"{model.backend}, lane {model.lane}"
+        print(f"model     {model.bundle} {model.role} on {where}, {model.resident_bytes >> 20} MiB, {stops}{kept}")
+    if found.computing is not None:
+        seen = found.computing
+        print(
+            f"decisions {seen.decisions}, {seen.misses} later than promised (by {seen.latest_ms:.1f} ms at most); "
+            f"{seen.sessions} sessions on {seen.lanes} lanes, {seen.refused} refused"
+        )
+        print(
+            f"memory    {seen.rss_bytes >> 20} MiB; models loaded {seen.loads} times, given up {seen.evictions} times"
+        )
     print(f"jobs      {found.queued} waiting, {found.finished} finished since the start, {found.actions} actions")
     print(f"daemon    {found.version}, build {found.build_id}, up {found.uptime_s:.0f} s")

@@ -83,9 +83,22 @@ class Worker:
     """What a worker may use, and how it leaves."""
 
     sessions: int = setting(1, doc="Desktops worked on at once by one worker.", low=1, high=64)
-    threads: int = setting(1, doc="Compute threads; the gate word may allow fewer.", low=1, high=64)
+    threads: int = setting(
+        1,
+        doc="Compute threads; the gate word may allow fewer. Sessions share them as lanes, one session has all.",
+        low=1,
+        high=64,
+    )
     memory_MiB: int = setting(
-        1024, doc="A model that needs more than this is refused.", unit="MiB", low=128, high=65536
+        1024,
+        doc="All models of a worker together; idle ones are given up for others, one that needs more is refused.",
+        unit="MiB",
+        low=128,
+        high=65536,
+    )
+    resident: str = setting("", doc="Models, with commas between, that are loaded at the start and never given up.")
+    decision_ms: float = setting(
+        50.0, doc="What a decision is taken to cost until some were seen.", unit="ms", low=0.1, high=60000
     )
     hold_s: float = setting(
         5.0,

@@ -1,54 +1,45 @@
-"""What a worker hands to its agents: the models and files of an installed bundle."""
+"""What agents take their parts from: the models and files of an installed bundle."""
 
 from __future__ import annotations
 
-from runtime.agent.assets import NoAssets
 from runtime.agent.errors import AssetMissing
 from runtime.backends.protocol import Limits, Model, load_model
-from runtime.daemon.control import LoadedModel
 from runtime.jobs.spec import JobSpec
 from runtime.store.bundle import Bundle
 from runtime.store.models import ModelStore
 
 
 class BundleAssets:
-    """The parts of `bundle`; models are loaded once, by the first backend of their manifest that works here."""
+    """The parts of `bundle`; a model is loaded once, by the first backend of its manifest that works here, and kept."""
 
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
-        self._bundle, self._limits = bundle, limits
-        self._models: dict[str, tuple[str, Model]] = {}
+        self.bundle, self._limits = bundle, limits
+        self._models: dict[str, Model] = {}
 
-    def model(self, name: str) -> Model:
-        """Returns the loaded model of the role or file `name`. Raises AssetMissing, BackendError, BundleError."""
-        entries = self._bundle.manifest.models
-        if name not in entries and all(entry.file != name for entry in entries.values()):
-            raise AssetMissing(f"bundle '{self._bundle.reference}' has no model {name!r}")
-        if name not in self._models:
-            self._models[name] = load_model(self._bundle, self._limits, name)
-        return self._models[name][1]
+    def model(self, role: str) -> Model:
+        """Returns the loaded model of the role or file `role`. Raises AssetMissing, BackendError, BundleError."""
+        entries = self.bundle.manifest.models
+        if role not in entries and all(entry.file != role for entry in entries.values()):
+            raise AssetMissing(f"bundle '{self.bundle.reference}' has no model {role!r}")
+        if role not in self._models:
+            self._models[role] = self.load(role)
+        return self._models[role]
 
-    def loaded(self) -> tuple[LoadedModel, ...]:
-        """Returns what is loaded, with its bound of stopping as it has been seen so far."""
-        return tuple(
-            LoadedModel(self._bundle.reference, role, backend, model.resident_bytes, model.stop_bound_us)
-            for role, (backend, model) in self._models.items()
-        )
+    def load(self, role: str) -> Model:
+        """Returns the model, loaded now."""
+        return load_model(self.bundle, self._limits, role)[1]
 
-    def file(self, name: str) -> bytes:
-        """Returns the content of the file `name`. Raises AssetMissing, BundleError."""
-        if all(entry.path != name for entry in self._bundle.manifest.files):
-            raise AssetMissing(f"bundle '{self._bundle.reference}' has no file {name!r}")
-        return self._bundle.path(name).read_bytes()
+    def file(self, path: str) -> bytes:
+        """Returns the content of the file `path`. Raises AssetMissing, BundleError."""
+        if all(entry.path != path for entry in self.bundle.manifest.files):
+            raise AssetMissing(f"bundle '{self.bundle.reference}' has no file {path!r}")
+        return self.bundle.path(path).read_bytes()
 
 
-def assets_for(spec: JobSpec, store: ModelStore, limits: Limits) -> tuple[BundleAssets | NoAssets, bytes]:
-    """Returns the assets of a job's agent and their bundle's hash (b"" without one).
+def bundle_for(spec: JobSpec, store: ModelStore) -> Bundle | None:
+    """Returns the bundle of a job's agent: the one that it names, or the active one of its agent's kind, or None.
 
-    A job that names no model gets the active bundle of its agent's kind; without one the agent must do without.
     Raises ModelNotFound for a model that is named and not installed, UntrustedBundle, BundleError.
     """
     name = spec.model or next((one.name for one in store.list_models() if one.is_active and one.kind == spec.agent), "")
-    if not name:
-        return NoAssets(), b""
-    bundle = store.get(name)
-    return BundleAssets(bundle, limits), bytes.fromhex(bundle.sha256)
+    return store.get(name) if name else None

@@ -75,6 +75,29 @@ class LoadedModel(msgspec.Struct, array_like=True, frozen=True):
     backend: str
     resident_bytes: int
     stop_bound_us: int
+    lane: int = 0
+    threads: int = 1
+    uses: int = 0
+    load_ms: float = 0.0
+    is_pinned: bool = False
+
+
+class Computing(msgspec.Struct, array_like=True, frozen=True):
+    """How the worker's models and deadlines went since it began. `misses` of `decisions` came after their deadline,
+    the worst of late `latest_ms`; `refused` sessions would have broken promises. `is_calibrated`: the device's memory
+    bandwidth is known (`idlehands doctor --calibrate`)."""
+
+    lanes: int
+    sessions: int
+    refused: int
+    decisions: int
+    misses: int
+    latest_ms: float
+    loads: int
+    hits: int
+    evictions: int
+    rss_bytes: int
+    is_calibrated: bool
 
 
 class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
@@ -98,6 +121,7 @@ class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):
     forecast_s: float = -1.0
     forecast_by: str = ""
     held_back: int = 0
+    computing: Computing | None = None
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True, tag=36):

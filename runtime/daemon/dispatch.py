@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 from kernels.gate.word import GateReading
 from runtime.config.config import Config
-from runtime.daemon.control import LoadedModel
+from runtime.daemon.control import Computing, LoadedModel
 from runtime.daemon.events import Events
 from runtime.daemon.forecast import ForecastReader
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.meter import Meter
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
-from runtime.daemon.worker_link import Assign, Cancel, Intent, Kept, Models, Progress, ToDaemon, Up
+from runtime.daemon.worker_link import Assign, Cancel, GivenBack, Intent, Kept, Models, Progress, ToDaemon, Up
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
@@ -33,6 +33,7 @@ log = logging.getLogger("idlehands.dispatch")
 GATE_POLL_S = 0.02
 IDLE_POLL_S = 0.25
 STORE_RETRY_S = 1.0
+FULL_S = 10.0  # after a worker refused a job: how long nothing is claimed if nothing changes
 OWNER = "local"
 
 
@@ -66,6 +67,9 @@ class Dispatcher:
         self._held_back = False
         self.running: dict[str, Running] = {}
         self.models: tuple[LoadedModel, ...] = ()
+        self.computing: Computing | None = None
+        self._full_until_s = 0.0
+        self._full_allowance = (0, 0)
 
     @property
     def has_worker(self) -> bool:
@@ -158,7 +162,9 @@ class Dispatcher:
             self._events.publish("held_back" if is_held_back else "admitted", length_s=able.longest_s, by=limited_by)
 
     async def _assign(self, reading: GateReading, able: Capabilities) -> None:
-        while len(self.running) < self._config.worker.sessions:
+        if self._full_allowance != (reading.duty_permille, reading.max_threads):
+            self._full_until_s = 0.0
+        while len(self.running) < self._config.worker.sessions and time.monotonic() >= self._full_until_s:
             claim = await self._jobs.claim(able, OWNER, self._config.daemon.lease_s)
             if claim is None:
                 return
@@ -170,6 +176,7 @@ class Dispatcher:
             )
             self._worker.send(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, job.spec.encode(), checkpoint))
             self._events.publish("claimed", claim.job, owner_epoch=claim.owner_epoch, resumed=bool(checkpoint))
+            self._full_allowance = (reading.duty_permille, reading.max_threads)
 
     def _see_epoch(self, reading: GateReading | None) -> None:
         if reading is not None:
@@ -201,15 +208,13 @@ class Dispatcher:
             for running in self.running.values():
                 self._unsettled.append((running, self.returns.died(running)))
             self.running.clear()
-            self.models = ()
+            self.models, self.computing, self._full_until_s = (), None, 0.0
             await self._settle()
         elif isinstance(message, Up):
             self._metrics.add("worker_starts")
             self._events.publish("worker_up", pid=message.pid)
         elif isinstance(message, Models):
-            self.models = message.models
-            self._metrics.set("models_resident", len(message.models))
-            self._metrics.set("models_resident_bytes", sum(model.resident_bytes for model in message.models))
+            self._note_models(message)
         else:
             known = self.running.get(message.job)
             if known is None or known.claim.owner_epoch != message.owner_epoch:
@@ -219,8 +224,19 @@ class Dispatcher:
             elif isinstance(message, Intent):
                 await self._keep(known, message)
             else:
+                # A place that is free again is somebody's; a refusal says that there is none.
+                self._full_until_s = time.monotonic() + FULL_S if isinstance(message, GivenBack) else 0.0
                 self._unsettled.append((self.running.pop(message.job), message))
                 await self._settle()
+
+    def _note_models(self, message: Models) -> None:
+        self.models, self.computing = message.models, message.computing
+        self._metrics.set("models_resident", len(message.models))
+        self._metrics.set("models_resident_bytes", sum(model.resident_bytes for model in message.models))
+        self._metrics.set("model_loads", message.computing.loads)
+        self._metrics.set("model_evictions", message.computing.evictions)
+        self._metrics.set("decisions", message.computing.decisions)
+        self._metrics.set("deadline_misses", message.computing.misses)
 
     async def _keep(self, running: Running, message: Intent) -> None:
         """Keeps an intent and lets the action go; on a full disk the action waits."""

@@ -1,6 +1,6 @@
 """What comes back from a worker, into the store and the ledger: each run is booked once and its job settled once.
 
-    Intent ─► save the checkpoint          Ended ─► finish        Yielded, Broken, gone without a word ─► release
+    Intent ─► save the checkpoint      Ended ─► finish      Yielded, GivenBack, Broken, gone without a word ─► release
 
 `settle` may be called again after it raised (a full disk): what it had done already it does not do again. After a crash
 of the daemon `recover` books and gives back what was running then.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
 from runtime.daemon.meter import Meter, Metered
-from runtime.daemon.worker_link import Broken, Ended, Intent, Progress, Used, Yielded
+from runtime.daemon.worker_link import Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result
 from runtime.jobs.store import Claim, JobStore
@@ -53,7 +53,7 @@ class Died:
     used: Used
 
 
-RunEnded = Ended | Yielded | Broken | Died
+RunEnded = Ended | Yielded | Broken | GivenBack | Died
 
 
 class Returns:
@@ -99,7 +99,8 @@ class Returns:
 
     async def settle(self, running: Running, ended: RunEnded) -> None:
         """Books the run, then finishes its job or gives it back."""
-        if not running.is_booked:
+        is_run = not isinstance(ended, GivenBack) or ended.used.seconds > 0  # what was refused has used nothing
+        if is_run and not running.is_booked:
             await self._book(running, ended.used)
             running.is_booked = True
         if running.is_cancelled:
@@ -167,6 +168,11 @@ class Returns:
                 released_ns=ended.released_ns,
                 handed_back_ns=boottime_ns(),
             )
+        elif isinstance(ended, GivenBack):
+            last_or_none = Checkpoint.decode(ended.checkpoint) if ended.checkpoint else None
+            await self._jobs.release(claim, f"not promised: {ended.reason}", last_or_none, actions=actions)
+            self._metrics.add("jobs_given_back", kind="refused")
+            self._events.publish("given_back", claim.job, reason=ended.reason)
         else:
             kind, error = ("broken", ended.error) if isinstance(ended, Broken) else ("worker_died", "its worker died")
             last = ended.checkpoint if isinstance(ended, Broken) else running.checkpoint

@@ -118,6 +118,7 @@ class Daemon:
             forecast_s=-1.0 if ahead is None else ahead.length_s,
             forecast_by="" if ahead is None else ahead.limited_by,
             held_back=sum(ahead is not None and not ahead.admits(job.spec.limits.max_s) for job in waiting),
+            computing=self.dispatcher.computing,
         )
 
 

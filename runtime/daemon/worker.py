@@ -1,6 +1,7 @@
 """The worker process: holds models and agents, runs sessions, and leaves when the car is wanted.
 
     daemon ──socket pair──► worker ──TLS──► desktop
+                               │ decides on its lanes (lanes.py)
                                │ maps the gate word read-only, polls it in every run
 
 It is started by the daemon and dies with it. It dumps no core, is not traceable, and its memory is kept out of swap
@@ -17,24 +18,23 @@ import resource
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from kernels.errors import IdlehandsError
 from kernels.gate.word import REASONS, GateReader
-from runtime.agent.protocol import Agent, make_agent
-from runtime.backends.protocol import Limits
 from runtime.config.config import Worker as WorkerSettings
-from runtime.daemon.assets import BundleAssets, assets_for
+from runtime.daemon.assets import bundle_for
 from runtime.daemon.channel import Channel
-from runtime.daemon.control import LoadedModel
+from runtime.daemon.lanes import DEVICE_FILE, Lanes, read_device
 from runtime.daemon.worker_link import (
     Assign,
     Broken,
     Cancel,
     Ended,
+    GivenBack,
     Intent,
     Kept,
     Leave,
@@ -52,6 +52,8 @@ from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.runner import RunEnd, Runner, Step
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
+from runtime.residency.admission import AdmissionRefused
+from runtime.store.errors import StoreError
 from runtime.store.models import ModelStore
 from runtime.telemetry.logs import configure_logs
 from runtime.transport.dial import dial
@@ -62,6 +64,8 @@ log = logging.getLogger("idlehands.worker")
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 HOLD_POLL_S = 0.01
+TELL_S = 1.0  # how often the daemon hears of models and deadlines while they change
+NOTHING_USED = Used(0, 0.0, 0.0, ())
 
 
 class WorkerArguments(msgspec.Struct, frozen=True):
@@ -75,6 +79,27 @@ class WorkerArguments(msgspec.Struct, frozen=True):
     log_level: str
 
 
+@dataclass
+class Work:
+    """An assignment. `runner` is there once its models are; what is said before that is kept for it."""
+
+    assigned: Assign
+    task: asyncio.Task[None] | None = None
+    runner: Runner | None = None
+    cancelled: str = ""
+    given_back: str = ""
+
+    def cancel(self, reason: str) -> None:
+        self.cancelled = reason
+        if self.runner is not None:
+            self.runner.cancel(reason)
+
+    def give_back(self, reason: str) -> None:
+        self.given_back = reason
+        if self.runner is not None:
+            self.runner.give_back(reason)
+
+
 class WorkerProcess:
     """One worker: takes assignments, runs each as a task, reports, and decides when to leave."""
 
@@ -84,71 +109,88 @@ class WorkerProcess:
         self._gate = GateReader(arguments.gate_word)
         self._identity = Identity.load(Path(arguments.identity_folder))
         self._models = ModelStore(Path(arguments.models_folder))
-        self._agents: dict[tuple[str, str], tuple[Agent, bytes]] = {}
-        self._runs: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
-        self._assets: list[BundleAssets] = []
-        self._told_models: tuple[LoadedModel, ...] = ()
+        state = self._models.root.parent
+        self._lanes = Lanes(arguments.settings, self._gate, read_device(state / DEVICE_FILE), state / "cache")
+        self._works: dict[str, Work] = {}
+        self._told: Models | None = None
         self._intents: dict[str, tuple[int, asyncio.Future[None]]] = {}
-        self._think = ThreadPoolExecutor(max_workers=1, thread_name_prefix="think")
 
     async def serve(self, pid: int) -> None:
         """Runs until the daemon's end closes, it says so, or a closing of the gate ends this worker."""
         self._channel.send(Up(pid))
         listening = asyncio.create_task(self._listen())
         leaving = asyncio.create_task(self._leave_with_the_gate())
+        helping = asyncio.create_task(self._warm()), asyncio.create_task(self._tell())
         await asyncio.wait((listening, leaving), return_when=asyncio.FIRST_COMPLETED)
-        for runner, task in list(self._runs.values()):
-            runner.cancel("the worker leaves")
-            await task
+        for task in helping:
+            task.cancel()
+        for work in list(self._works.values()):
+            work.give_back("the worker leaves")
+        await self._all_over()
         await self._channel.drain()
+
+    async def _all_over(self) -> None:
+        while self._works:
+            await asyncio.gather(*(work.task for work in self._works.values() if work.task is not None))
 
     async def _listen(self) -> None:
         while True:
             message = await self._channel.receive()
             if message is None or isinstance(message, Leave):
                 return
-            if isinstance(message, Cancel) and message.job in self._runs:
-                self._runs[message.job][0].cancel(message.reason)
+            if isinstance(message, Cancel) and message.job in self._works:
+                self._works[message.job].cancel(message.reason)
             elif isinstance(message, Kept):
                 self._kept(message)
             elif isinstance(message, Assign):
-                self._begin(message)
+                work = self._works[message.job] = Work(message)
+                work.task = asyncio.create_task(self._do(work))
 
-    def _begin(self, assigned: Assign) -> None:
-        spec = JobSpec.decode(assigned.spec)
+    async def _do(self, work: Work) -> None:
+        """One assignment from its admission to its end; whatever happens, the daemon hears of it once."""
+        assigned = work.assigned
+        job = assigned.job
         try:
-            agent, bundle_sha256 = self._agent(spec)
+            end = await self._admitted(work, JobSpec.decode(assigned.spec))
+        except AdmissionRefused as error:
+            end = GivenBack(job, assigned.owner_epoch, error.message, assigned.checkpoint, NOTHING_USED)
         except IdlehandsError as error:
-            self._channel.send(Ended(assigned.job, assigned.owner_epoch, "failed", str(error), Used(0, 0.0, 0.0, ())))
-            return
-        runner = Runner(
-            claim=Claim(
-                assigned.job,
-                assigned.owner_epoch,
-                Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None,
-            ),
+            end = Ended(job, assigned.owner_epoch, "failed", str(error), NOTHING_USED)
+        finally:
+            self._lanes.leave(job)
+            self._intents.pop(job, None)
+        self._tell_models()
+        self._channel.send(end)
+        await self._channel.drain()
+        del self._works[job]
+        try:
+            await asyncio.to_thread(self._lanes.save_costs)
+        except StoreError as error:
+            log.warning("what decisions cost is not kept: %s", error)
+
+    async def _admitted(self, work: Work, spec: JobSpec) -> Ended | Yielded | Broken | GivenBack:
+        """Admits, loads and runs a job. Raises AdmissionRefused, and what finding and loading its models raises."""
+        assigned = work.assigned
+        bundle = await asyncio.to_thread(bundle_for, spec, self._models)
+        session = self._lanes.admit(assigned.job, spec, bundle)
+        agent = await asyncio.to_thread(session.make_agent, spec.agent)
+        checkpoint = Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None
+        runner = work.runner = Runner(
+            claim=Claim(assigned.job, assigned.owner_epoch, checkpoint),
             spec=spec,
             agent=agent,
             dial=self._dial,
             gate=self._gate.token(assigned.gate_epoch),
-            think=self._think,
-            on_step=lambda step: self._report_step(assigned, runner, step),
-            bundle_sha256=bundle_sha256,
+            think=session,
+            on_step=lambda step: self._report_step(assigned, step),
+            bundle_sha256=bytes.fromhex(bundle.sha256) if bundle else b"",
             remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
         )
-        task = asyncio.create_task(self._run(assigned, runner))
-        self._runs[assigned.job] = (runner, task)
-
-    def _agent(self, spec: JobSpec) -> tuple[Agent, bytes]:
-        """Returns the agent of a job and its bundle's hash; agents are kept, so that a model is loaded once."""
-        key = (spec.agent, spec.model)
-        if key not in self._agents:
-            limits = Limits(self._settings.threads, self._settings.memory_MiB << 20, self._models.root.parent / "cache")
-            assets, bundle_sha256 = assets_for(spec, self._models, limits)
-            if isinstance(assets, BundleAssets):
-                self._assets.append(assets)
-            self._agents[key] = make_agent(spec.agent, assets), bundle_sha256
-        return self._agents[key]
+        if work.cancelled:
+            runner.cancel(work.cancelled)
+        elif work.given_back:
+            runner.give_back(work.given_back)
+        return await self._run(assigned, runner)
 
     async def _dial(self, claim: Claim, spec: JobSpec) -> RemoteDesktop:
         stream = await dial(spec.desktop, self._identity)
@@ -156,18 +198,14 @@ class WorkerProcess:
             stream, job=claim.job, owner_epoch=claim.owner_epoch, token=spec.token, agent=spec.agent, model=spec.model
         )
 
-    async def _run(self, assigned: Assign, runner: Runner) -> None:
+    async def _run(self, assigned: Assign, runner: Runner) -> Ended | Yielded | Broken | GivenBack:
         try:
             end = await runner.run()
         except Exception as error:
             log.exception("a run failed", extra={"job": assigned.job})
             end = RunEnd("broken", f"{type(error).__name__}: {error}")
         runner.agent.forget()
-        self._report_models()
-        self._channel.send(self._report(assigned, runner, end))
-        await self._channel.drain()
-        del self._runs[assigned.job]
-        self._intents.pop(assigned.job, None)
+        return self._report(assigned, runner, end)
 
     async def _remember(self, assigned: Assign, runner: Runner, checkpoint: Checkpoint) -> None:
         """Has the daemon keep the checkpoint; returns once it is in the store."""
@@ -182,23 +220,38 @@ class WorkerProcess:
         if kept is not None and seq == message.seq and not kept.done():
             kept.set_result(None)
 
-    def _report_models(self) -> None:
-        loaded = tuple(model for assets in self._assets for model in assets.loaded())
-        if loaded != self._told_models:
-            self._told_models = loaded
-            self._channel.send(Models(loaded))
+    def _tell_models(self) -> None:
+        told = Models(*self._lanes.told())
+        if told != self._told:
+            self._told = told
+            self._channel.send(told)
 
-    def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken:
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_S)
+            self._tell_models()
+
+    async def _warm(self) -> None:
+        """Loads what shall always be in memory; a model that is not there does not keep the worker from its jobs."""
+        for name in filter(None, map(str.strip, self._settings.resident.split(","))):
+            try:
+                self._lanes.warm(await asyncio.to_thread(self._models.get, name), pin=True)
+            except IdlehandsError as error:
+                log.error("worker.resident: %s", error)
+
+    def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken | GivenBack:
         job, epoch = assigned.job, assigned.owner_epoch
         used = Used(end.actions, end.seconds, end.cpu_s, runner.memory.pending_presses)
         if end.kind == "yielded":
             reasons = " ".join(self._gate.read().reasons)
             return Yielded(job, epoch, reasons, runner.checkpoint().encode(), end.stopped_ns, end.released_ns, used)
+        if end.kind == "given_back":
+            return GivenBack(job, epoch, end.text, runner.checkpoint().encode(), used)
         if end.kind == "broken":
             return Broken(job, epoch, end.text, runner.checkpoint().encode(), used)
         return Ended(job, epoch, end.kind, end.text, used)
 
-    def _report_step(self, assigned: Assign, runner: Runner, step: Step) -> None:
+    def _report_step(self, assigned: Assign, step: Step) -> None:
         x, y = position(step.action) or (-1, -1)
         times = StepTimes(
             step.capture_us, step.transfer_us, step.model_us, step.inject_us, step.settle_us, step.total_us
@@ -226,12 +279,13 @@ class WorkerProcess:
             reading = self._gate.read()
             if self._gate.is_open(reading.gate_epoch):
                 closed_for_s = 0.0
+                for job, reason in self._lanes.adjust(reading).items():
+                    self._works[job].give_back(reason)
                 continue
             closed_for_s += HOLD_POLL_S
             urgent = any(REASONS[name].urgent for name in reading.reasons if name in REASONS)
             if urgent or closed_for_s >= self._settings.hold_s:
-                while self._runs:
-                    await asyncio.gather(*(task for _, task in self._runs.values()))
+                await self._all_over()
                 return
 
 

@@ -1,7 +1,8 @@
 """Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
 
     daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent)
-    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Models   Ended   Yielded   Broken
+    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Models
+                       Ended   Yielded   Broken   GivenBack (a promise that cannot be kept)
 
 Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.daemon.control import LoadedModel
+from runtime.daemon.control import Computing, LoadedModel
 
 
 class Assign(msgspec.Struct, array_like=True, frozen=True, tag=1):
@@ -68,9 +69,10 @@ class StepTimes(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Models(msgspec.Struct, array_like=True, frozen=True, tag=22):
-    """What the worker's models are by now; said after a run in which that changed."""
+    """What the worker's models are by now, and how it went; said when that changed."""
 
     models: tuple[LoadedModel, ...]
+    computing: Computing
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
@@ -130,5 +132,15 @@ class Broken(msgspec.Struct, array_like=True, frozen=True, tag=20):
     used: Used
 
 
+class GivenBack(msgspec.Struct, array_like=True, frozen=True, tag=23):
+    """The worker cannot promise this job what it asks for, from the start or no longer: it goes back, without fault."""
+
+    job: str
+    owner_epoch: int
+    reason: str
+    checkpoint: bytes
+    used: Used
+
+
 ToWorker = Assign | Cancel | Leave | Kept
-ToDaemon = Up | Intent | Models | Progress | Ended | Yielded | Broken
+ToDaemon = Up | Intent | Models | Progress | Ended | Yielded | Broken | GivenBack

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -69,7 +69,7 @@ class Step:
 
 @dataclass(slots=True)
 class RunEnd:
-    """How a run ended: `kind` is done, failed, asked, cancelled, yielded or broken."""
+    """How a run ended: `kind` is done, failed, asked, cancelled, yielded (the gate closed), given_back or broken."""
 
     kind: str
     text: str = ""
@@ -101,12 +101,13 @@ class Runner:
     agent: Agent
     dial: Dial
     gate: GateToken | None
-    think: ThreadPoolExecutor
+    think: Executor
     on_step: Callable[[Step], None] = lambda step: None
     remember: Callable[[Checkpoint], Awaitable[None]] = _forget
     bundle_sha256: bytes = b""
     memory: Memory = field(default_factory=Memory)
     _cancelled: str = ""
+    _given_back: str = ""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped_ns: int = 0
 
@@ -123,6 +124,11 @@ class Runner:
         self._cancelled = reason or "cancelled"
         self._stop.set()
 
+    def give_back(self, reason: str) -> None:
+        """Ends the run so that another owner goes on with its checkpoint, though the gate is open."""
+        self._given_back = reason
+        self._stop.set()
+
     async def run(self) -> RunEnd:
         """Works until the job is over, the gate closes or the session breaks; never raises for those."""
         began, cpu_began = time.monotonic(), time.process_time()
@@ -133,7 +139,7 @@ class Runner:
             desktop = await self._unless_stopped(self.dial(self.claim, self.spec))
             end = await self._work(desktop)
         except GateClosed:
-            end = RunEnd("cancelled", self._cancelled) if self._cancelled else RunEnd("yielded")
+            end = self._stopped_end()
             end.stopped_ns = self._stopped_ns
         except (SessionError, TransportError, TimeoutError, asyncio.TimeoutError) as error:
             end = RunEnd("broken", str(error))
@@ -145,6 +151,11 @@ class Runner:
         end.seconds = time.monotonic() - began
         end.cpu_s = time.process_time() - cpu_began
         return end
+
+    def _stopped_end(self) -> RunEnd:
+        if self._cancelled:
+            return RunEnd("cancelled", self._cancelled)
+        return RunEnd("given_back", self._given_back) if self._given_back else RunEnd("yielded")
 
     async def _work(self, desktop: RemoteDesktop) -> RunEnd:
         self._believe(desktop)
@@ -243,7 +254,7 @@ class Runner:
 
     async def _leave(self, desktop: RemoteDesktop, kind: str) -> int:
         """Says goodbye, so that the desktop releases everything; returns when it said so, 0 if it did not."""
-        reason = CloseReason.yielded if kind == "yielded" else CloseReason.job_over
+        reason = CloseReason.yielded if kind in ("yielded", "given_back") else CloseReason.job_over
         try:
             await asyncio.wait_for(desktop.bye(reason), 1.0)
         except (SessionLost, TransportError, TimeoutError, asyncio.TimeoutError):

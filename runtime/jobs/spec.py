@@ -51,6 +51,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_actions: Annotated[int, Meta(ge=1, le=1_000_000, description="actions applied, over all runs")] = 500
     max_s: Annotated[float, Meta(ge=1, le=86_400, description="seconds of one run")] = 600.0
+    action_ms: Annotated[
+        float, Meta(ge=1, le=600_000, description="a decision is promised within this; by default 8 times a person")
+    ] = 331.0
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ Besides, all lanes share the memory: what they read in a second must stay below 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -66,27 +67,40 @@ class Demand:
 
 @dataclass
 class Admission:
-    """The sessions that were promised something. `duty` is the gate's share of each window, 0 to 1."""
+    """The sessions that were promised something. `duty` is the gate's share of each window, 0 to 1.
+
+    `takes_first`: a session that has all lanes to itself is taken, and the last one kept, whatever it needs: it is as
+    quick as it can be, and breaks no promise but its own.
+    """
 
     device: Device
     duty: float = 1.0
+    takes_first: bool = False
+    lanes: int = field(init=False)  # how many may compute; the gate may allow fewer than there are
     _lanes: list[dict[str, Demand]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._lanes = [{} for _ in range(self.device.lanes)]
+        self.lanes = self.device.lanes
 
     @property
     def sessions(self) -> int:
         """How many sessions are admitted."""
         return sum(map(len, self._lanes))
 
-    def admit(self, session: str, demand: Demand) -> int:
-        """Promises `demand` to `session`; returns its lane, the fullest that it fits. Raises AdmissionRefused: why."""
+    def admit(self, session: str, demand: Demand, prefer: Collection[int] = ()) -> int:
+        """Promises `demand` to `session`; returns its lane: the fullest that it fits, those of `prefer` first.
+
+        `prefer` are lanes that have its models already. Raises AdmissionRefused: why.
+        """
         if any(session in lane for lane in self._lanes):
             raise ValueError(f"session {session!r} is admitted already")
+        by_load = sorted(range(self.lanes), key=lambda lane: (lane not in prefer, -self._load(lane)))
+        if self.takes_first and not self.sessions:
+            self._lanes[by_load[0]][session] = demand
+            return by_load[0]
         self._check_memory(demand)
         reasons = []
-        by_load = sorted(range(len(self._lanes)), key=lambda lane: -self._load(lane))
         for lane in by_load:
             reason = self._why_not([*self._lanes[lane].values(), demand])
             if reason is None:
@@ -100,14 +114,38 @@ class Admission:
         for lane in self._lanes:
             lane.pop(session, None)
 
-    def broken(self, duty: float) -> list[str]:
-        """Returns the sessions that must go if the gate's duty becomes `duty`: the last admitted of each lane first."""
-        gone = []
-        self.duty = duty
+    def update(self, session: str, demand: Demand) -> None:
+        """What a session was promised turns out to cost something else; counts from the next `admit` on."""
         for lane in self._lanes:
-            while lane and self._why_not(list(lane.values())) is not None:
+            if session in lane:
+                lane[session] = demand
+
+    def lane_of(self, session: str) -> int:
+        """Returns where an admitted session computes now; `broken` may move it."""
+        return next(number for number, lane in enumerate(self._lanes) if session in lane)
+
+    def broken(self, duty: float, lanes: int | None = None) -> dict[str, str]:
+        """Returns the sessions that must go, and why, if the gate's duty becomes `duty` and only `lanes` may compute.
+
+        The last admitted of each lane go first. What computed on a lane that is gone moves to another where it fits.
+        """
+        gone: dict[str, str] = {}
+        self.duty = duty
+        self.lanes = len(self._lanes) if lanes is None else min(lanes, len(self._lanes))
+        homeless = {session: demand for lane in self._lanes[self.lanes :] for session, demand in lane.items()}
+        for lane in self._lanes[self.lanes :]:
+            lane.clear()
+        for lane in self._lanes[: self.lanes]:
+            while lane and (reason := self._why_not(list(lane.values()))) is not None:
+                if self.takes_first and self.sessions == 1:
+                    break
                 session, _ = lane.popitem()
-                gone.append(session)
+                gone[session] = reason
+        for session, demand in homeless.items():
+            try:
+                self.admit(session, demand)
+            except AdmissionRefused as error:
+                gone[session] = error.message
         return gone
 
     def _load(self, lane: int) -> float:

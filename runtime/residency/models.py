@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from runtime.backends.memory import trim
@@ -35,10 +35,12 @@ class NoRoom(BackendError):
 
 
 class ModelKey(NamedTuple):
-    """Names a model of a bundle by content: two versions with the same manifest are one."""
+    """Names a model of a bundle by content: two versions with the same manifest are one. Each lane has its own, since a
+    model is for one thread; what it reads is shared where the backend maps its cache."""
 
     bundle_sha256: str
     role: str
+    lane: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Resident:
     is_pinned: bool
     is_in_use: bool
     priority: int
+    lane: int
+    threads: int
 
 
 @dataclass
@@ -82,6 +86,7 @@ class _Held:
     uses: int = 0
     priority: int = 0
     last_used: float = 0.0
+    threads: int = 0
 
 
 class Residency:
@@ -107,39 +112,50 @@ class Residency:
         self.counts = Counts()
 
     @contextmanager
-    def use(self, bundle: Bundle, role: str = "model", *, priority: int = 0) -> Iterator[Model]:
-        """Lends a model, loaded if it is not; it stays while it is lent. A higher `priority` is given up later.
+    def use(self, bundle: Bundle, role: str = "model", *, priority: int = 0, lane: int = 0) -> Iterator[Model]:
+        """Lends `lane`'s model, loaded if it is not; it stays while it is lent. A higher `priority` is given up later.
 
         Raises NoRoom, BackendError, BundleError.
         """
-        held = self._take(bundle, role, priority)
+        held = self._take(bundle, role, priority, lane)
         try:
             held.loading.result()
             assert held.model is not None
+            self._set_threads(held)
             yield held.model
         finally:
             with self._lock:
                 held.leases -= 1
                 held.last_used = self._clock()
 
-    def warm(self, bundle: Bundle, role: str = "model", *, priority: int = 0) -> Future[None]:
+    def warm(self, bundle: Bundle, role: str = "model", *, priority: int = 0, lane: int = 0) -> Future[None]:
         """Loads a model in the background; the future tells its end, and its errors."""
-        return self._warming.submit(self._warm, bundle, role, priority)
+        return self._warming.submit(self._warm, bundle, role, priority, lane)
 
-    def pin(self, bundle: Bundle, role: str = "model") -> None:
+    def pin(self, bundle: Bundle, role: str = "model", *, lane: int = 0) -> None:
         """Keeps a model from being given up, from now or from its next load on."""
         with self._lock:
-            self._pinned.add(_key(bundle, role))
+            self._pinned.add(_key(bundle, role, lane))
 
-    def unpin(self, bundle: Bundle, role: str = "model") -> None:
+    def unpin(self, bundle: Bundle, role: str = "model", *, lane: int = 0) -> None:
         """Lets a pinned model be given up again."""
         with self._lock:
-            self._pinned.discard(_key(bundle, role))
+            self._pinned.discard(_key(bundle, role, lane))
 
-    def evict(self, bundle: Bundle, role: str = "model") -> bool:
+    def lanes_of(self, bundle: Bundle) -> set[int]:
+        """Returns the lanes that have a model of the bundle in memory."""
+        with self._lock:
+            return {key.lane for key in self._held if key.bundle_sha256 == bundle.sha256}
+
+    def limit_threads(self, threads: int) -> None:
+        """From its next use on, every model computes with at most `threads`."""
+        with self._lock:
+            self._limits = replace(self._limits, threads=threads)
+
+    def evict(self, bundle: Bundle, role: str = "model", *, lane: int = 0) -> bool:
         """Gives a model up now; returns False if it is in use or not there."""
         with self._lock:
-            key = _key(bundle, role)
+            key = _key(bundle, role, lane)
             held = self._held.get(key)
             if held is None or not _is_idle(held):
                 return False
@@ -174,9 +190,16 @@ class Residency:
             loaded = [(key, held) for key, held in self._held.items() if held.model is not None]
             return [self._told(key, held) for key, held in sorted(loaded, key=lambda pair: pair[1].last_used)]
 
-    def _take(self, bundle: Bundle, role: str, priority: int) -> _Held:
+    def _set_threads(self, held: _Held) -> None:
+        """Done as a model is lent: then the one thread that uses it is here."""
+        assert held.model is not None
+        if held.threads != self._limits.threads:
+            held.model.set_threads(self._limits.threads)
+            held.threads = self._limits.threads
+
+    def _take(self, bundle: Bundle, role: str, priority: int, lane: int) -> _Held:
         """Returns the model with one more lease; whoever finds it absent makes room and loads it, the others wait."""
-        key = _key(bundle, role)
+        key = _key(bundle, role, lane)
         with self._lock:
             held = self._held.get(key)
             if held is not None:
@@ -198,8 +221,9 @@ class Residency:
     def _fill(self, key: ModelKey, held: _Held) -> None:
         """Loads outside of the lock: other models stay usable meanwhile."""
         began_ns = time.perf_counter_ns()
+        limits = self._limits
         try:
-            backend, model = self._load(held.bundle, self._limits, held.role)
+            backend, model = self._load(held.bundle, limits, held.role)
         except BaseException as error:
             self._drop(key, held, error)
             raise
@@ -207,6 +231,7 @@ class Residency:
         gone: list[_Held] = []
         with self._lock:
             held.backend, held.model, held.bytes = backend, model, model.resident_bytes
+            held.threads = limits.threads
             self.counts.loads += 1
             self.counts.load_ms = [*self.counts.load_ms[-999:], held.load_ms]
             try:
@@ -258,8 +283,8 @@ class Residency:
                 held.model.close()
                 self.counts.evictions += 1
 
-    def _warm(self, bundle: Bundle, role: str, priority: int) -> None:
-        with self.use(bundle, role, priority=priority):
+    def _warm(self, bundle: Bundle, role: str, priority: int, lane: int) -> None:
+        with self.use(bundle, role, priority=priority, lane=lane):
             pass
 
     def _bytes(self) -> int:
@@ -278,13 +303,16 @@ class Residency:
             is_pinned=key in self._pinned,
             is_in_use=held.leases > 0,
             priority=held.priority,
+            lane=key.lane,
+            threads=held.threads,
         )
 
 
-def _key(bundle: Bundle, role: str) -> ModelKey:
+def _key(bundle: Bundle, role: str, lane: int) -> ModelKey:
     """A model named by its file is the same as by its role."""
     entry = model_entry(bundle, role)
-    return ModelKey(bundle.sha256, next(name for name, other in bundle.manifest.models.items() if other is entry))
+    role = next(name for name, other in bundle.manifest.models.items() if other is entry)
+    return ModelKey(bundle.sha256, role, lane)
 
 
 def _expected_bytes(bundle: Bundle, role: str) -> int:

@@ -4,7 +4,7 @@
                  by deadline                └─ joins only if no other request misses its deadline by it
 
 The queue is pure: requests and a time in, a batch out. `Scheduler` puts a thread on each lane, which begins a batch
-only while the gate is open, and in the first `duty` of every 100 ms.
+only while the gate is open and its share of the window is not used up (pace.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from kernels.gate.word import boottime_ns
+from runtime.residency.pace import Pacer
 
-DUTY_WINDOW_NS = 100_000_000
-IDLE_LOOK_S = 0.02  # how often a lane looks again at a gate that is closed
 T = TypeVar("T")
 
 
@@ -77,12 +76,6 @@ class EdfQueue(Generic[T]):
         return True
 
 
-def duty_wait_ns(now_ns: int, duty_permille: int) -> int:
-    """Returns how long to wait until work is allowed by the duty: the first part of every 100 ms of CLOCK_BOOTTIME."""
-    into_ns = now_ns % DUTY_WINDOW_NS
-    return 0 if into_ns * 1000 < DUTY_WINDOW_NS * duty_permille else DUTY_WINDOW_NS - into_ns
-
-
 @dataclass
 class Punctuality:
     """What became of the deadlines so far. `late_ns` has the latest 1000 that were missed."""
@@ -94,7 +87,8 @@ class Punctuality:
 
 
 class Scheduler(Generic[T]):
-    """`lanes` threads. `compute(model, payloads)` returns a result each; it runs on the session's lane.
+    """`lanes` threads. `compute(model, payloads, pacer)` returns a result each; it runs on the session's lane, whose
+    pace the pacer tells. A result that is no decision (`counts` says so) is neither kept nor missed.
 
     `allowance()` returns the duty in permille that is allowed now, 0 while the gate is closed.
     """
@@ -102,14 +96,15 @@ class Scheduler(Generic[T]):
     def __init__(
         self,
         lanes: int,
-        compute: Callable[[Hashable, list[T]], list[Any]],
+        compute: Callable[[Hashable, list[T], Pacer], list[Any]],
         cost_ns: Callable[[Hashable, int], int],
         *,
         max_batch: int = 1,
         allowance: Callable[[], int] = lambda: 1000,
+        counts: Callable[[Any], bool] = lambda result: True,
         clock: Callable[[], int] = boottime_ns,
     ) -> None:
-        self._compute, self._allowance, self._clock = compute, allowance, clock
+        self._compute, self._allowance, self._counts, self._clock = compute, allowance, counts, clock
         self._change = threading.Condition()
         self._queues = [EdfQueue[T](cost_ns, max_batch) for _ in range(lanes)]
         self._is_closed = False
@@ -144,25 +139,28 @@ class Scheduler(Generic[T]):
                     request.future.cancel()
 
     def _work(self, queue: EdfQueue[T]) -> None:
-        while (batch := self._next(queue)) is not None:
+        pacer = Pacer(self._allowance, clock=self._clock)
+        while (taken := self._next(queue, pacer)) is not None:
+            batch = [request for request in taken if request.future.set_running_or_notify_cancel()]
+            if not batch:
+                continue
             try:
-                results = self._compute(batch[0].model, [request.payload for request in batch])
+                results = self._compute(batch[0].model, [request.payload for request in batch], pacer)
             except Exception as error:  # noqa: BLE001 - it is the caller's: the lane goes on
                 for request in batch:
                     request.future.set_exception(error)
                 continue
-            self._note(batch)
+            self._note([request for request, result in zip(batch, results, strict=True) if self._counts(result)])
             for request, result in zip(batch, results, strict=True):
                 request.future.set_result(result)
 
-    def _next(self, queue: EdfQueue[T]) -> list[Request[T]] | None:
+    def _next(self, queue: EdfQueue[T], pacer: Pacer) -> list[Request[T]] | None:
         """Waits for a request and the right to compute it; None at the end."""
         with self._change:
             while not self._is_closed:
                 wait_s = None
                 if len(queue):
-                    duty_permille = self._allowance()
-                    wait_s = duty_wait_ns(self._clock(), duty_permille) / 1e9 if duty_permille else IDLE_LOOK_S
+                    wait_s = pacer.wait_ns() / 1e9
                     if not wait_s:
                         return queue.take(self._clock())
                 self._change.wait(wait_s)
@@ -170,6 +168,8 @@ class Scheduler(Generic[T]):
 
     def _note(self, batch: list[Request[T]]) -> None:
         now_ns = self._clock()
+        if not batch:
+            return
         with self._change:
             self.punctuality.batches += 1
             self.punctuality.decisions += len(batch)

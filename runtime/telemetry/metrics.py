@@ -54,7 +54,9 @@ TABLE: dict[str, Row] = {
     "jobs": Row(Gauge, "Jobs in the store.", ("state",)),
     "jobs_submitted": Row(Counter, "Jobs accepted."),
     "jobs_ended": Row(Counter, "Jobs that ended.", ("state",)),
-    "jobs_given_back": Row(Counter, "Claims that ended before their job: yield, fault or expired.", ("kind",)),
+    "jobs_given_back": Row(
+        Counter, "Claims that ended before their job: yield, fault, or refused a promise.", ("kind",)
+    ),
     "sessions": Row(Gauge, "Desktops worked on now."),
     "actions": Row(Counter, "Actions sent, by their outcome.", ("outcome",)),
     "action_seconds": Row(
@@ -67,6 +69,10 @@ TABLE: dict[str, Row] = {
     "worker_starts": Row(Counter, "Worker processes started."),
     "models_resident": Row(Gauge, "Models in a worker's memory."),
     "models_resident_bytes": Row(Gauge, "Their bytes, as measured at load or as the manifest says."),
+    "model_loads": Row(Gauge, "Models loaded since the worker began."),
+    "model_evictions": Row(Gauge, "Models given up for others since the worker began."),
+    "decisions": Row(Gauge, "Decisions made since the worker began."),
+    "deadline_misses": Row(Gauge, "Of these, later than was promised."),
     "run_seconds": Row(Counter, "Seconds that jobs ran."),
     "compute_joules": Row(Counter, "Energy of jobs; measured, or estimated from a power table.", ("source",)),
     "awake_joules": Row(Counter, "Energy of cars that were awake only for jobs, by the assumed awake power."),

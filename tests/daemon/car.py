@@ -36,6 +36,7 @@ class HeldGate:
     def __init__(self, path: Path) -> None:
         self._writer = GateWriter(path)
         self._reasons: tuple[str, ...] = ("starting",)
+        self._duty_permille, self._max_threads = 1000, 64
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._publish()
@@ -47,6 +48,11 @@ class HeldGate:
 
     def close(self, reason: str = "moving") -> None:
         self._set((reason,))
+
+    def allow(self, *, duty_permille: int = 1000, max_threads: int = 64) -> None:
+        with self._lock:
+            self._duty_permille, self._max_threads = duty_permille, max_threads
+            self._publish()
 
     def end(self) -> None:
         self._stop.set()
@@ -60,7 +66,9 @@ class HeldGate:
 
     def _publish(self) -> None:
         state = State.CLOSED if self._reasons else State.OPEN
-        self._writer.publish(state, self._reasons, 0 if self._reasons else boottime_ns() + LEASE_NS)
+        lease_ns = 0 if self._reasons else boottime_ns() + LEASE_NS
+        allowed = {"duty_permille": self._duty_permille, "max_threads": self._max_threads}
+        self._writer.publish(state, self._reasons, lease_ns, **allowed)
 
     def _keep(self) -> None:
         while not self._stop.wait(0.03):
@@ -145,12 +153,8 @@ class Car:
             os.kill(pid, signal.SIGKILL)
 
     async def submit(self, **fields: Any) -> str:
-        spec = JobSpec(
-            desktop=f"unix:{self.folder}/desk.socket",
-            instruction="click everything",
-            limits=Limits(max_s=60),
-            **fields,
-        )
+        given = {"desktop": f"unix:{self.folder}/desk.socket", "instruction": "click everything"}
+        spec = JobSpec(**{**given, "limits": Limits(max_s=60), **fields})
         async with await Client.connect(self.control) as client:
             return (await client.submit(spec)).job
 

@@ -62,12 +62,53 @@ def test_a_lower_duty_breaks_promises_and_says_whose() -> None:
     for number in range(20):
         admission.admit(f"s{number}", a_demand(10))
     gone = admission.broken(0.5)
-    assert gone[0] == "s19"
+    assert next(iter(gone)) == "s19"
+    assert all("may be used" in reason for reason in gone.values())
     assert 0 < admission.sessions < 14
     with pytest.raises(AdmissionRefused):
         admission.admit("more", a_demand(10))
-    assert admission.broken(1.0) == []
+    assert admission.broken(1.0) == {}
     admission.admit("more", a_demand(10))
+
+
+def test_fewer_lanes_move_what_fits_and_break_the_rest() -> None:
+    admission = Admission(Device(lanes=2, read_GBps=20, int8_GOPs=200))
+    lanes = {name: admission.admit(name, a_demand(cost)) for name, cost in (("a", 200), ("b", 60), ("c", 150))}
+    assert (lanes["a"], lanes["b"]) == (0, 0)
+    assert lanes["c"] == 1
+    gone = admission.broken(1.0, lanes=1)
+    assert list(gone) == ["c"]
+    assert admission.sessions == 2
+    admission.leave("a")
+    assert admission.broken(1.0, lanes=2) == {}
+    assert admission.admit("c", a_demand(150)) == 0
+    assert admission.broken(1.0, lanes=1) == {}
+    assert admission.lane_of("c") == 0
+
+
+def test_lanes_that_have_the_model_go_first() -> None:
+    admission = Admission(Device(lanes=2, read_GBps=20, int8_GOPs=200))
+    admission.admit("a", a_demand(10))
+    assert admission.admit("b", a_demand(10), prefer={1}) == 1
+    with pytest.raises(AdmissionRefused):
+        admission.admit("d", a_demand(289), prefer={1})
+
+
+def test_what_a_session_turns_out_to_cost_counts_for_the_next() -> None:
+    admission = Admission(DEVICE)
+    admission.admit("a", a_demand(10))
+    admission.update("a", a_demand(250))
+    with pytest.raises(AdmissionRefused):
+        admission.admit("b", a_demand(40))
+
+
+def test_a_session_alone_is_taken_and_kept_whatever_it_needs() -> None:
+    admission = Admission(DEVICE, takes_first=True)
+    admission.admit("huge", a_demand(5000))
+    with pytest.raises(AdmissionRefused):
+        admission.admit("small", a_demand(1))
+    assert admission.broken(0.1) == {}
+    assert admission.sessions == 1
 
 
 @pytest.mark.parametrize("values", [(0, 1, 0, 0), (1, 0, 0, 0), (1, 1, -1, 0), (float("nan"), 1, 0, 0)])

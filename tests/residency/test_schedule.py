@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from runtime.residency.schedule import DUTY_WINDOW_NS, EdfQueue, Request, Scheduler, duty_wait_ns
+from runtime.residency.pace import Pacer
+from runtime.residency.schedule import EdfQueue, Request, Scheduler
 
 
 def cost(model: Hashable, count: int) -> int:
@@ -63,16 +64,9 @@ def test_every_request_is_computed_once(wanted: list[tuple[str, int]], max_batch
     assert firsts == sorted(firsts)
 
 
-def test_the_duty_is_the_first_part_of_a_window() -> None:
-    assert duty_wait_ns(7 * DUTY_WINDOW_NS, 500) == 0
-    assert duty_wait_ns(7 * DUTY_WINDOW_NS + DUTY_WINDOW_NS // 2 - 1, 500) == 0
-    assert duty_wait_ns(7 * DUTY_WINDOW_NS + DUTY_WINDOW_NS // 2, 500) == DUTY_WINDOW_NS // 2
-    assert duty_wait_ns(7 * DUTY_WINDOW_NS + 99_999_999, 1000) == 0
-
-
 def test_lanes_compute_and_count_what_was_late() -> None:
     now = 1000
-    scheduler = Scheduler[int](2, lambda model, xs: [x * 2 for x in xs], cost, clock=lambda: now)
+    scheduler = Scheduler[int](2, lambda model, xs, pacer: [x * 2 for x in xs], cost, clock=lambda: now)
     futures = [scheduler.submit(n % 2, f"s{n}", "m", n, 2000 if n else 500) for n in range(6)]
     assert [future.result(30) for future in futures] == [0, 2, 4, 6, 8, 10]
     scheduler.close()
@@ -83,7 +77,7 @@ def test_lanes_compute_and_count_what_was_late() -> None:
 
 
 def test_an_error_is_the_callers_and_the_lane_goes_on() -> None:
-    def compute(model: Hashable, xs: list[int]) -> list[int]:
+    def compute(model: Hashable, xs: list[int], pacer: Pacer) -> list[int]:
         if model == "bad":
             raise ArithmeticError("no")
         return xs
@@ -102,7 +96,7 @@ def test_nothing_is_computed_while_the_gate_is_closed() -> None:
         looked.release()
         return 0
 
-    def compute(model: Hashable, xs: list[int]) -> list[int]:
+    def compute(model: Hashable, xs: list[int], pacer: Pacer) -> list[int]:
         computed.set()
         return xs
 
@@ -114,3 +108,25 @@ def test_nothing_is_computed_while_the_gate_is_closed() -> None:
     assert not computed.is_set()
     with pytest.raises(CancelledError):
         future.result(0)
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
+    holding, held = threading.Event(), threading.Event()
+    computed: list[int] = []
+
+    def compute(model: Hashable, xs: list[int], pacer: Pacer) -> list[int]:
+        held.set()
+        assert holding.wait(30)
+        computed.extend(xs)
+        return xs
+
+    scheduler = Scheduler[int](1, compute, cost, clock=lambda: 0, counts=lambda result: result != 1)
+    first = scheduler.submit(0, "s", "m", 1, 10)
+    assert held.wait(30)
+    assert scheduler.submit(0, "s", "m", 2, 20).cancel()
+    last = scheduler.submit(0, "s", "m", 3, 30)
+    holding.set()
+    assert (first.result(30), last.result(30)) == (1, 3)
+    scheduler.close()
+    assert computed == [1, 3]
+    assert scheduler.punctuality.decisions == 1, "the first was no decision"

@@ -116,6 +116,15 @@ def test_the_lease_counts_to_the_nanosecond(gate_file: Path) -> None:
     assert not reading.is_open(LEASE_MAX_NS + 1000)
 
 
+def test_a_token_may_end_sooner_than_the_gate(gate_file: Path) -> None:
+    token = reader_of(gate_file).token(EPOCH)
+    assert token.until(boottime_ns() + 10_000_000_000).is_open()
+    assert not token.until(boottime_ns()).is_open()
+    assert not token.until(1).is_open()
+    assert token.is_open(), "the token that it was made from goes on"
+    assert not reader_of(gate_file, state=0).token(EPOCH).until(boottime_ns() + 10_000_000_000).is_open()
+
+
 def test_a_lease_too_far_in_the_future_is_closed_for_kernels_too(gate_file: Path) -> None:
     reader = reader_of(gate_file, lease_until_ns=boottime_ns() + 60_000_000_000)
     assert not reader.is_open(EPOCH)
