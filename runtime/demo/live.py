@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from runtime.demo.play import Watch
 from runtime.demo.report import Recording, percentiles, task_rows
+from runtime.evaluation.watch import Watch
 
 COLOURS = {"open": "bold green", "warming": "yellow", "draining": "yellow"}
 

@@ -7,39 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from runtime.evaluation.miniwob import human_multiple
+from runtime.evaluation.player import Episode
+from runtime.evaluation.watch import Action
 
 SPLIT = ("capture", "transfer", "model", "inject", "settle")
 PERCENTILES = (50, 90, 99)
-
-
-@dataclass
-class Action:
-    """One applied action, as the daemon's event told it; times in µs."""
-
-    job: str
-    seq: int
-    text: str
-    x: int
-    y: int
-    outcome: int
-    presses: tuple[str, ...]
-    times: dict[str, int]
-
-
-@dataclass
-class Episode:
-    """One episode. `elapsed_s` is the page's own time to the reward; `resumed`: the gate closed inside."""
-
-    task: str
-    seed: str
-    instruction: str
-    job: str
-    raw_reward: float
-    success: bool
-    elapsed_s: float
-    interrupted: bool = False
-    resumed: bool = False
-    actions: list[Action] = field(default_factory=list)
 
 
 @dataclass

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import json
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,13 +22,14 @@ from runtime.daemon.client import Client
 from runtime.daemon.control import LoadedModel
 from runtime.demo.drive import RETURN_CUE, write_trace
 from runtime.demo.live import LiveView
-from runtime.demo.play import RESUME_TRIES, Play, Watch, yields_of
+from runtime.demo.play import RESUME_TRIES, Play, yields_of
 from runtime.demo.report import Recording, summary
-from runtime.demo.sheet import draw_sheet
-from runtime.demo.stage import Stage
 from runtime.evaluation.chromium import Chromium, find_chromium
 from runtime.evaluation.miniwob import MiniwobDriver, human_medians_s, page_path, task_lists
 from runtime.evaluation.recorder import compare_presses
+from runtime.evaluation.sheet import draw_sheet
+from runtime.evaluation.stage import Stage
+from runtime.evaluation.watch import Watch, following
 
 WIDTH, HEIGHT = 640, 480
 BUNDLES = Path(__file__).parents[2] / "models" / "bundles"
@@ -63,7 +62,7 @@ async def show(bill: Playbill) -> dict[str, Any]:
     async with Stage(bill.folder, config, WIDTH, HEIGHT) as stage:
         with LiveView(watch, bill.quiet) as view:
             cue = await _set_stage(stage, view)
-            async with _following(config, watch), await Client.connect(config.daemon.control_path) as client:
+            async with following(config, watch), await Client.connect(config.daemon.control_path) as client:
                 browser = await Chromium.start(stage.x.display, WIDTH, HEIGHT)
                 try:
                     play = Play(
@@ -111,28 +110,6 @@ async def _play(bill: Playbill, play: Play, view: LiveView, cue: Iterator[Callab
             await play.run_resumed(bill.resume_task, seeds, lambda: next(cue)())
         view.act(f"{task}: {bill.episodes} episodes")
         await play.run_task(task, [f"{bill.seed}-{episode}" for episode in range(bill.episodes)])
-
-
-@contextlib.asynccontextmanager
-async def _following(config: Config, watch: Watch) -> AsyncIterator[None]:
-    """Keeps `watch` fed with everything that the daemon tells its followers."""
-    async with await Client.connect(config.daemon.control_path) as client:
-        status = await client.status()
-        watch.gate = (status.gate_state, status.gate_reasons)
-
-        async def feed() -> None:
-            with (Path(config.daemon.state_folder).parent / "events.jsonl").open("w") as log:
-                async for event in client.follow():
-                    watch.hear(event)
-                    log.write(json.dumps({**msgspec.structs.asdict(event), "detail": json.loads(event.detail)}) + "\n")
-
-        task = asyncio.create_task(feed())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 def _config(folder: Path) -> Config:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.demo.report import Action, Episode, Recording, Yield, percentiles, summary, task_rows
+from runtime.demo.report import Recording, Yield, percentiles, summary, task_rows
+from runtime.evaluation.player import Episode
+from runtime.evaluation.watch import Action
 
 
 def episode(task: str, success: bool, elapsed_s: float, **more: object) -> Episode:

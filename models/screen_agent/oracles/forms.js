@@ -159,7 +159,7 @@
   });
   task('use-colorwheel', () => {
     const hex = ui_utils.colorNameToHex(match(/Select (\w+) with/)[1]).slice(1).toUpperCase();
-    return fill(one('#col'), hex, 'computed') ?? submit();
+    return fill(one('#col'), hex, 'computed') ?? submit() ?? key('tab');  // the picker may cover the button
   });
   task('copy-paste', () => {
     const from = one('#to-copy'), to = one('#answer-input');

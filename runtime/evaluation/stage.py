@@ -1,4 +1,4 @@
-"""The demo's stage: every process of the product, started as a person would start it in four terminals.
+"""The stage: every process of the product, started as a person would start it in four terminals.
 
     Xvfb ◄── Chromium (pages)          the desktop that is worked on
       ▲ ◄── recorder                   an independent witness of every input event
@@ -6,7 +6,7 @@
                  ▲
     idlehands bridge ─► gate ─► idlehands serve ─► worker
 
-Logs go to one file a process in the demo's folder.
+Logs go to one file a process in its folder.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ STOP_S = 5.0
 
 
 class StageFailed(RuntimeFault):
-    """A process of the demo ended, or did not come up in time."""
+    """A process of the stage ended, or did not come up in time."""
 
-    next_step = "read its log in the demo's folder, and run 'idlehands doctor'"
+    next_step = "read its log of the run, and run 'idlehands doctor'"
 
 
 class Actor:
@@ -110,7 +110,7 @@ class Actor:
 
 
 class Stage:
-    """Everything that the demo needs, up and connected, between `async with` and its end."""
+    """Everything that is needed, up and connected, between `async with` and its end."""
 
     def __init__(self, folder: Path, config: Config, width: int, height: int) -> None:
         self.folder = folder
