@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo test test-fast test-pythons test-arm test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -28,6 +28,10 @@ test-arm: build  ## the kernels' tests under emulated ARM (cortex-a53, cortex-a7
 
 test-faults: build ## 20,000 actions over links that cut, silence and double, with kill -9 at random moments
 	$(RUN) -m tests.faults.sessions --actions 20000
+
+test-desktops: build ## the tests of desktops, with a Qt program that is its own VNC server (PySide6: 84 MB)
+	$(VENV)/bin/pip install --quiet PySide6-Essentials
+	$(RUN) -m pytest tests/desktop
 
 fuzz: build      ## the session's machines, guided by coverage where atheris is installed
 	$(RUN) -m tests.fuzz.wire 600

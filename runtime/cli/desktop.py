@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -12,27 +13,38 @@ from typing import Any
 import click
 
 from runtime.cli.desktop_log import log
-from runtime.cli.options import config_options, json_option, print_table, settings_of
+from runtime.cli.options import config_options, json_option, overrides_of, print_json, print_table
+from runtime.config.config import load_config
 from runtime.transport.identity import Identity
 
 
 @click.group(invoke_without_command=True)
 @click.option("--display", help="The X display to work. Default: $DISPLAY")
+@click.option("--rfb", metavar="HOST:PORT", help="Work this VNC server instead; nothing is installed on it.")
+@click.option("--rfb-password-file", type=click.Path(), help="The file whose first line is its password.")
 @click.option(
     "--limits",
     "limits_path",
     type=click.Path(path_type=Path),
     help="What cars may do here (TOML). Default: limits.toml in the state folder.",
 )
-@click.option("--listen", "url", help="Where the car connects: tls://host:port (0: a free one) or unix:/path")
+@click.option(
+    "--listen",
+    "url",
+    help="Where the car connects: tls://host:port (0: a free one), relay://host:port/TOKEN or unix:/path",
+)
+@click.option("--require-grant", is_flag=True, help="Only jobs with a grant of this desktop's owner may come.")
 @config_options
 @json_option
 @click.pass_context
 def desktop(
     ctx: click.Context,
     display: str | None,
+    rfb: str | None,
+    rfb_password_file: str | None,
     limits_path: Path | None,
     url: str | None,
+    require_grant: bool,
     config_path: str | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -41,11 +53,13 @@ def desktop(
 
     With --json every event is a line: listening, session_opened, action, released, session_closed …
     """
-    config = settings_of(config_path, settings)
+    given = {"listen": url, "rfb": rfb, "rfb_password_file": rfb_password_file, "require_grant": require_grant or None}
+    flags = {f"desktop.{name}": value for name, value in given.items() if value is not None}
+    config = load_config(config_path, {**overrides_of(settings), **flags})
     ctx.obj = config.desktop.state / "identity"
     if ctx.invoked_subcommand is not None:
         return
-    from runtime.desktop.serve import serve_display
+    from runtime.desktop.serve import serve_display, serve_rfb
 
     identity = Identity.load(ctx.obj) if Identity.exists(ctx.obj) else Identity.create(ctx.obj, name="desktop")
 
@@ -58,8 +72,18 @@ def desktop(
         assert task is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        address = url or config.desktop.listen
-        await serve_display(display, address, identity, config.desktop.state, tell, limits_path=limits_path)
+        if config.desktop.rfb:
+            await serve_rfb(config.desktop, identity, tell, limits_path=limits_path)
+        else:
+            await serve_display(
+                display,
+                config.desktop.listen,
+                identity,
+                config.desktop.state,
+                tell,
+                limits_path=limits_path,
+                require_grant=config.desktop.require_grant,
+            )
 
     try:
         asyncio.run(serve())
@@ -76,7 +100,7 @@ desktop.add_command(log)
 def trust(folders: tuple[Path, ...], as_json: bool) -> None:
     """Make the identities in FOLDERS on this machine trust each other: for trying things by hand.
 
-    Between machines, copy a certificate.pem into the other side's trusted/ folder.
+    Between machines: `idlehands pair`.
     """
     identities = [Identity.load(folder) for folder in folders]
     for one in identities:
@@ -107,6 +131,44 @@ def peers(identity_folder: Path, revoke: str | None, as_json: bool) -> None:
         print_table(
             "trusted", ("name", "fingerprint", "until"), [(one.name, one.fingerprint, one.ends) for one in found]
         )
+
+
+@desktop.command()
+@click.option("--car", "cars", multiple=True, help="A trusted car: its name, or 8 digits or more of its fingerprint.")
+@click.option("--job", default="", help="Only this job. Default: the first job that shows the token.")
+@click.option("--hours", type=click.FloatRange(0.01, 8784), default=24.0, show_default=True, help="How long it lasts.")
+@click.option("--revoke", metavar="TOKEN", help="End a grant: its token, or the beginning of its name in --list.")
+@click.option("--list", "is_list", is_flag=True, help="List the grants that were used or revoked.")
+@json_option
+@click.pass_obj
+def grant(
+    identity_folder: Path,
+    cars: tuple[str, ...],
+    job: str,
+    hours: float,
+    revoke: str | None,
+    is_list: bool,
+    as_json: bool,
+) -> None:
+    """Print a token that lets one job be worked here by the given cars, until it runs out (`submit --token`).
+
+    Nobody else can use it: it is signed by this desktop and bound to the cars' certificates. With
+    desktop.require_grant no job comes without one.
+    """
+    from runtime.desktop.grants import GrantBook
+
+    book = GrantBook(Identity.load(identity_folder), identity_folder.parent)
+    if is_list:
+        used = book.used()
+        if as_json:
+            print_json([dataclasses.asdict(one) for one in used])
+        else:
+            rows = [(one.name, "revoked" if one.is_revoked else one.job) for one in used]
+            print_table("grants", ("name", "job"), rows)
+    elif revoke is not None:
+        print(f"{book.revoke(revoke)} is good no more")
+    else:
+        print(book.issue(cars, hours=hours, job=job))
 
 
 def _line(event: dict[str, Any]) -> str:

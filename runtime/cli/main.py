@@ -22,6 +22,8 @@ VERBS = {
     "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
     "ledger": ("runtime.cli.ledger:ledger", "What runs used: verify the chain, sum it up."),
     "model": ("runtime.cli.model:model", "Pack, sign, install, list, verify and quantise model bundles."),
+    "pair": ("runtime.cli.pair:pair", "Make a car and a desktop trust each other by a code; rotate, revoke."),
+    "relay": ("runtime.cli.relay:relay", "Join cars and desktops that can both only dial out."),
     "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),
     "status": ("runtime.cli.status:status", "The daemon at a glance."),
     "submit": ("runtime.cli.submit:submit", "Submit a job for a desktop."),

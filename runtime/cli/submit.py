@@ -22,6 +22,7 @@ FLAGS = {
     "instruction": "instruction",
     "agent": "agent",
     "model": "model",
+    "token": "token",
     "priority": "priority",
     "deadline_s": "deadline_s",
     "max_actions": "limits.max_actions",
@@ -38,10 +39,11 @@ class JobBroken(RuntimeFault):
 
 @click.command()
 @click.argument("job_file", required=False, type=click.Path())
-@click.option("--desktop", help="The desktop to work on: tls://host:port or unix:/path")
+@click.option("--desktop", help="The desktop to work on: tls://host:port, relay://host:port/TOKEN or unix:/path")
 @click.option("--instruction", help="What to do there: 'Click on the \"OK\" button.'")
 @click.option("--agent", help="Which agent works, by kind.")
 @click.option("--model", help="A model bundle by name, or name@version.")
+@click.option("--token", help="The desktop owner's grant for this job (`idlehands desktop grant`).")
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--deadline-s", type=float, help="Not worth doing after so many seconds.")
 @click.option("--max-actions", type=int, help="The job fails after so many actions.")

@@ -2,9 +2,10 @@
 
     [daemon]    idlehands serve: where its state, sockets and gate word are
     [worker]    what a worker may use, and how it leaves
-    [desktop]   idlehands desktop: where it listens and keeps its journal
+    [desktop]   idlehands desktop: what it works, where it listens and keeps its journal
     [ledger]    what is assumed where nothing measures
     [prices]    what the owner is paid and pays: `idlehands ledger statement`
+    [relay]     idlehands relay: where it listens and what it lets its users do
 
 The bridge's settings and the gate's policy are files of their own: the worker's user cannot write them.
 `idlehands doctor --settings` prints these tables as a documented file.
@@ -118,7 +119,18 @@ class Desktop:
     """idlehands desktop, beside the desktop that is worked on."""
 
     listen: str = setting(
-        "tls://127.0.0.1:7461", doc="Where the car (or a relay) connects: tls://host:port or unix:/path"
+        "tls://127.0.0.1:7461",
+        doc="Where the car connects: tls://host:port, relay://host:port/TOKEN (both sides dial out) or unix:/path",
+    )
+    rfb: str = setting("", doc="A VNC server to work instead of an X display: host:port")
+    rfb_password_file: str = setting("", doc="The file whose first line is that server's password")
+    rfb_user: str = setting("", doc="The user to name to a VNC server that asks for one (VeNCrypt)")
+    rfb_certificate: str = setting("", doc="The certificate (PEM) that the VNC server must show (VeNCrypt X509)")
+    rfb_jpeg_quality: int = setting(
+        0, doc="Pictures of this quality from that server; 0: exact pixels, which preconditions need.", low=0, high=10
+    )
+    require_grant: bool = setting(
+        False, doc="Only jobs with a grant of this desktop's owner may come (`idlehands desktop grant`)"
     )
     state_folder: str = setting("", doc="Journal, identity and who is trusted. Default: desktop below the state folder")
 
@@ -172,6 +184,20 @@ class Prices:
 
 
 @dataclass(frozen=True)
+class Relay:
+    """idlehands relay: where cars and desktops meet that can both only dial out. It sees TLS and keeps nothing."""
+
+    listen: str = setting("0.0.0.0:7462", doc="Where both sides connect: host:port")
+    max_links: int = setting(4000, doc="Links at once; a pair has two.", low=2, high=100_000)
+    waiting_a_token: int = setting(4, doc="Sides that may wait under one token.", low=1, high=64)
+    joins_a_minute: int = setting(60, doc="Joins from one address.", low=1, high=1_000_000)
+    pair_bytes_per_s: float = setting(
+        4e6, doc="What one pair may carry, both ways together.", unit="B/s", low=1e3, high=1e9
+    )
+    idle_s: float = setting(30.0, doc="A pair that is silent for so long is ended.", unit="s", low=1, high=3600)
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings of everything but the bridge."""
 
@@ -180,6 +206,7 @@ class Config:
     desktop: Desktop = field(default_factory=Desktop)
     ledger: Ledger = field(default_factory=Ledger)
     prices: Prices = field(default_factory=Prices)
+    relay: Relay = field(default_factory=Relay)
 
 
 def load_config(path: str | None, overrides: dict[str, object] | None = None) -> Config:

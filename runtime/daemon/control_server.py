@@ -32,6 +32,7 @@ from runtime.errors import RuntimeFault
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.spec import JobSpec
 from runtime.store.models import ModelStore
+from runtime.transport.dial import shown
 
 if TYPE_CHECKING:
     from runtime.daemon.serve import Daemon
@@ -165,7 +166,7 @@ def view(job: Job) -> JobView:
         job=job.job,
         state=job.state.value,
         instruction=job.spec.instruction,
-        desktop=job.spec.desktop,
+        desktop=shown(job.spec.desktop),
         agent=job.spec.agent,
         priority=job.spec.priority,
         owner_epoch=job.owner_epoch,

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from kernels.gate.word import boottime_ns
 from runtime.desktop.desktop_link import DesktopLink, Ending
 from runtime.desktop.errors import DesktopLost
+from runtime.desktop.grants import GrantBook
 from runtime.desktop.guard import Guard, NoGuard
 from runtime.desktop.journal import Journal
 from runtime.desktop.limits import DesktopRules, LimitKeeper, WindowOf
 from runtime.desktop.protocol import Desktop
 from runtime.desktop.takeover import Holder, People, Signal, Takeover, TakeoverRules
-from runtime.transport.dial import listen
+from runtime.transport.dial import listen, shown
 from runtime.transport.identity import Identity
 from runtime.transport.stream import Server, Stream
 from runtime.wire.actions import Action
@@ -46,7 +47,7 @@ _HANDOVER_S = 2.0
 class Connector:
     """Serves `desktop`. `events` is called with JSON-able dicts; every one has "event" and "at_ns" (CLOCK_BOOTTIME).
 
-    `allow` is asked for every hello and answers with a reason to refuse it, or None.
+    `allow` is asked for every hello, with who says it, and answers with why it is refused: "" if it is not.
     """
 
     desktop: Desktop
@@ -57,7 +58,7 @@ class Connector:
     takeover: Takeover = field(default_factory=lambda: Takeover(TakeoverRules()))
     keeper: LimitKeeper | None = None
     camera: Callable[[NDArray[np.uint8], Action], str] | None = None
-    allow: Callable[[Hello], CloseReason | None] = lambda hello: None
+    allow: Callable[[Hello, str], str] = lambda hello, peer: ""
     clock: Callable[[], int] = boottime_ns
 
     def __post_init__(self) -> None:
@@ -111,9 +112,10 @@ class Connector:
 
     async def _admit(self, link: DesktopLink, hello: Hello) -> bool:
         """Decides whether `hello` may have the desktop. A newer owner of the same job ends the session before it."""
-        reason = CloseReason.stopped if self.takeover.holder is Holder.stopped else self.allow(hello)
-        if reason is not None:
-            return self._refuse(link, hello, reason, reason.meaning)
+        if self.takeover.holder is Holder.stopped:
+            return self._refuse(link, hello, CloseReason.stopped, CloseReason.stopped.meaning)
+        if why_not := self.allow(hello, link.peer):
+            return self._refuse(link, hello, CloseReason.bad_token, why_not)
         known = self.journal.record(hello.job)
         if hello.owner_epoch < known.owner_epoch:
             detail = f"owner {known.owner_epoch} of this job is known, this is {hello.owner_epoch}"
@@ -128,7 +130,8 @@ class Connector:
 
     def _refuse(self, link: DesktopLink, hello: Hello, reason: CloseReason, detail: str) -> bool:
         link.end(reason, detail)
-        self.tell("session_refused", job=hello.job, owner_epoch=hello.owner_epoch, reason=reason.name, peer=link.peer)
+        told = {"job": hello.job, "owner_epoch": hello.owner_epoch, "peer": link.peer}
+        self.tell("session_refused", **told, reason=reason.name, detail=detail)
         return False
 
     async def _run(self, link: DesktopLink, hello: Hello) -> None:
@@ -229,13 +232,14 @@ async def serve_desktop(
     rules: DesktopRules | None = None,
     window_of: WindowOf = lambda point: frozenset(),
     ready: Callable[[str], None] = lambda address: None,
+    require_grant: bool = False,
 ) -> None:
     """Serves `desktop` at `listen_url` until it is cancelled; calls `ready` with the real address once it listens.
 
     `state` is the connector's state folder, or its journal if the caller holds that already; `rules` are the limits of
-    the desktop's owner, `window_of` names windows for them. Raises StateFolderError
-    if the folder cannot be used, a TransportError if the address cannot be listened on, DesktopLost when the desktop
-    goes away.
+    the desktop's owner, `window_of` names windows for them. A job's token is checked where one is shown, and must be
+    shown if `require_grant`. Raises StateFolderError if the folder cannot be used, a TransportError if the address
+    cannot be listened on, DesktopLost when the desktop goes away.
     """
     journal = state if isinstance(state, Journal) else Journal(Path(state))
     server: Server | None = None
@@ -249,10 +253,11 @@ async def serve_desktop(
 
             camera = partial(keep_picture, journal.folder)
         connector = Connector(desktop, journal, events, guard or NoGuard(), people, takeover, keeper, camera)
+        connector.allow = _allowing(identity, journal.folder, is_required=require_grant)
         connector.settle()
         connector.watch_people()
         server = await listen(listen_url, identity, connector.handle)
-        connector.tell("listening", address=server.address)
+        connector.tell("listening", address=shown(server.address))
         ready(server.address)
         try:
             await connector.gone.wait()
@@ -265,3 +270,17 @@ async def serve_desktop(
             await server.close()
         if journal is not state:
             journal.close()
+
+
+def _allowing(identity: Identity | None, folder: Path, *, is_required: bool) -> Callable[[Hello, str], str]:
+    """Returns who may come: any peer that the link let in, but a token that is shown, or required, must be a grant."""
+    book = None if identity is None else GrantBook(identity, folder)
+
+    def allow(hello: Hello, peer: str) -> str:
+        if not hello.token:
+            return "this desktop asks for a grant, and the job has no token" if is_required else ""
+        if book is None:
+            return "this desktop has no identity, and so has given no grants"
+        return book.check(hello.token, hello.job, peer)
+
+    return allow

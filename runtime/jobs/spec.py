@@ -28,6 +28,7 @@ import msgspec
 from msgspec import Meta
 
 from runtime.errors import RuntimeFault
+from runtime.transport.dial import shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,7 +74,9 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     desktop: Annotated[
         str,
         Meta(
-            pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+)\Z", max_length=512, description="unix:/path or tls://host:port"
+            pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+|relay://[^/\s]+:[0-9]+/[0-9A-Fa-f]{32,128})\Z",
+            max_length=512,
+            description="unix:/path, tls://host:port or relay://host:port/TOKEN",
         ),
     ]
     instruction: Annotated[str, Meta(min_length=1, max_length=8192, description="what to do, in a person's words")]
@@ -103,7 +106,8 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __repr__(self) -> str:
         """Shows no token and no instruction: a spec is logged, and what it says is the customer's."""
         return (
-            f"JobSpec(desktop={self.desktop!r}, agent={self.agent!r}, model={self.model!r}, priority={self.priority})"
+            f"JobSpec(desktop={shown(self.desktop)!r}, agent={self.agent!r}, "
+            f"model={self.model!r}, priority={self.priority})"
         )
 
     def encode(self) -> bytes:

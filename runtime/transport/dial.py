@@ -86,6 +86,11 @@ def check_url(url: str) -> None:
         parse_relay(url)
 
 
+def shown(url: str) -> str:
+    """Returns `url` for logs and people: without a relay's token, which is a secret of the two sides."""
+    return url.rpartition("/")[0] + "/…" if url.startswith("relay://") and url.count("/") > 2 else url
+
+
 def host_port(url: str) -> tuple[str, int]:
     """Returns host and port of scheme://host:port. Raises BadAddress."""
     parts = urlsplit(url)

@@ -3,6 +3,8 @@
     key.pem                 Ed25519 private key, mode 0600
     certificate.pem         self-signed; its SHA-256 is the fingerprint by which others pin this side
     trusted/<fingerprint>.pem    one certificate for each peer that may connect; removing the file revokes it
+    trusted/<fingerprint>.replaces    the fingerprint that this peer gives up once it shows the new one (rotation.py)
+    next/                   the key and certificate of a rotation that is prepared and not finished
 
 A certificate says who a peer *is*; that it lies in `trusted` is the only thing that says it *may*. Trust is read at
 every connection, so that a revocation needs no restart.
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runtime.transport.errors import IdentityError, NoIdentity
@@ -81,17 +84,9 @@ class Identity:
             raise IdentityError(
                 f"{folder} holds a key already", next_step="remove it first; every peer must pair again"
             )
-        key = Ed25519PrivateKey.generate()
-        pem = self_signed(key, name, datetime.timedelta(days=valid_days))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
+            make_key(folder, name, valid_days)
             (folder / "trusted").mkdir(exist_ok=True)
-            _write(folder / "certificate.pem", pem, 0o644)
-            secret = key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            _write(folder / "key.pem", secret, 0o600)
         except OSError as error:
             raise IdentityError(f"cannot write an identity into {folder}: {error.strerror}") from error
         return cls.load(folder)
@@ -101,6 +96,7 @@ class Identity:
         """Reads and checks `folder`. Raises NoIdentity if it holds none, IdentityError if others can get at it."""
         if not cls.exists(folder):
             raise NoIdentity(f"{folder} holds no key")
+        _end_rotation(folder)
         for path, forbidden in ((folder, 0o022), (folder / "key.pem", 0o077)):
             found = path.stat()
             if stat.S_IMODE(found.st_mode) & forbidden:
@@ -117,6 +113,10 @@ class Identity:
             raise IdentityError(f"{folder}: key.pem is not the key of certificate.pem")
         return cls(folder, me)
 
+    def sign(self, data: bytes) -> bytes:
+        """Returns this side's signature of `data`, 64 bytes. Raises IdentityError if the key cannot be read."""
+        return self.signing_key.sign(data)
+
     def trust(self, certificate_pem: str | bytes) -> Peer:
         """Lets the owner of `certificate_pem` connect from now on. Raises IdentityError if it is no such thing."""
         data = certificate_pem.encode() if isinstance(certificate_pem, str) else certificate_pem
@@ -126,7 +126,7 @@ class Identity:
             raise IdentityError(f"not a certificate: {error}", next_step="give the peer's certificate.pem") from error
         try:
             (self.folder / "trusted").mkdir(exist_ok=True)
-            _write(self.folder / "trusted" / f"{peer.fingerprint}.pem", peer.pem.encode(), 0o644)
+            write_whole(self.folder / "trusted" / f"{peer.fingerprint}.pem", peer.pem.encode(), 0o644)
         except OSError as error:
             raise IdentityError(f"cannot write into {self.folder / 'trusted'}: {error.strerror}") from error
         return peer
@@ -139,7 +139,8 @@ class Identity:
                 f"{len(found)} trusted certificates begin with {fingerprint!r}",
                 next_step="give at least 8 digits of exactly one fingerprint",
             )
-        (self.folder / "trusted" / f"{found[0].fingerprint}.pem").unlink(missing_ok=True)
+        for ending in ("pem", "replaces"):
+            (self.folder / "trusted" / f"{found[0].fingerprint}.{ending}").unlink(missing_ok=True)
         return found[0]
 
     def trusted(self) -> dict[str, Peer]:
@@ -160,9 +161,29 @@ class Identity:
         return peers
 
 
+def is_signed(peer: Peer, data: bytes, signature: bytes) -> bool:
+    """Returns whether the owner of `peer`'s certificate signed `data`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(_public(peer)).verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def fingerprint(der: bytes) -> str:
     """Returns the SHA-256 of a certificate's DER bytes as 64 hex digits."""
     return hashlib.sha256(der).hexdigest()
+
+
+def make_key(folder: Path, name: str, valid_days: float = VALID_DAYS) -> None:
+    """Writes a new key and its certificate into `folder` (mode 0700). Raises OSError."""
+    key = Ed25519PrivateKey.generate()
+    pem = self_signed(key, name, datetime.timedelta(days=valid_days))
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    write_whole(folder / "certificate.pem", pem, 0o644)
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    write_whole(folder / "key.pem", key.private_bytes(serialization.Encoding.PEM, *form), 0o600)
 
 
 def self_signed(key: Ed25519PrivateKey, name: str, valid: datetime.timedelta) -> bytes:
@@ -216,6 +237,14 @@ def _secret(folder: Path) -> Ed25519PrivateKey:
     return key
 
 
+def _end_rotation(folder: Path) -> None:
+    """Ends a rotation that was cut between its two renames: the key is the new one, the certificate still the old."""
+    coming = folder / "next"
+    if (coming / "certificate.pem").exists() and not (coming / "key.pem").exists():
+        os.replace(coming / "certificate.pem", folder / "certificate.pem")
+        coming.rmdir()
+
+
 def _public(peer: Peer) -> bytes:
     key = x509.load_pem_x509_certificate(peer.pem.encode()).public_key()
     try:
@@ -224,7 +253,7 @@ def _public(peer: Peer) -> bytes:
         return b""
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def write_whole(path: Path, data: bytes, mode: int) -> None:
     """Writes `path` wholly or not at all; never readable by others before its mode is set."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)

@@ -7,7 +7,11 @@
 
 SPAKE2 (PyPI `spake2`, on Ed25519) gives whoever sits in between one guess a run, and nothing to try offline. Seven
 digits are random, the eighth is a check digit that catches a misread one before it costs an attempt; after MAX_ATTEMPTS
-wrong proofs the code is dead. The link under it may be anything, also open TCP.
+wrong proofs the code is dead. The link under it may be anything, also open TCP, or a relay where both only dial out:
+
+    471822-4821-9035        six digits more name the room at the relay; they are no secret
+
+The two also agree on a relay token that nobody else can know, so that one pairing is all that a relayed desktop needs.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -25,6 +30,8 @@ from spake2.spake2 import SPAKEError  # type: ignore[import-untyped,unused-ignor
 
 from runtime.transport.errors import StreamBroken, TransportError, Unreachable
 from runtime.transport.identity import MAX_CERTIFICATE_BYTES, Identity, Peer, read_certificate
+from runtime.transport.relay import CALL, WAIT
+from runtime.transport.rendezvous import Rendezvous, join_relay
 from runtime.transport.stream import Stream
 from runtime.transport.tcp import dial_tcp, listen_tcp
 from runtime.wire.errors import ProtocolError
@@ -32,6 +39,7 @@ from runtime.wire.framing import Splitter, decode, frame
 
 VERSION = 1
 DIGITS = 8  # the last is the check digit
+ROOM_DIGITS = 6
 MAX_ATTEMPTS = 3
 STEP_S = 10.0
 DIALLER, WAITER = b"idlehands pairing, who dials", b"idlehands pairing, who waits"
@@ -59,6 +67,14 @@ class Proof(msgspec.Struct, array_like=True, frozen=True, tag=2):
     mac: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
+@dataclass(frozen=True)
+class Paired:
+    """The peer that is trusted now, and the token under which the two can meet at a relay, in hex digits."""
+
+    peer: Peer
+    token: str
+
+
 _DECODER: msgspec.msgpack.Decoder[Offer | Proof] = msgspec.msgpack.Decoder(Offer | Proof)
 M = TypeVar("M", Offer, Proof)
 
@@ -80,26 +96,39 @@ def read_code(typed: str) -> str:
     return digits
 
 
-async def join(stream: Stream, identity: Identity, code: str) -> Peer:
+def new_room(random_digits: Callable[[int], int] = secrets.randbelow) -> str:
+    """Returns the digits that name a room at a relay; they stand before the code."""
+    return f"{random_digits(10**ROOM_DIGITS):0{ROOM_DIGITS}d}"
+
+
+def room_of(typed: str) -> tuple[str, str]:
+    """Splits what a person typed into (room, code). Raises CodeMistyped."""
+    digits = "".join(character for character in typed if character not in " -.\t\n")
+    if len(digits) != ROOM_DIGITS + DIGITS or not (digits.isascii() and digits.isdigit()):
+        raise CodeMistyped(f"a code for a relay has {ROOM_DIGITS + DIGITS} digits, such as 471822-4821-9035")
+    return digits[:ROOM_DIGITS], read_code(digits[ROOM_DIGITS:])
+
+
+async def join(stream: Stream, identity: Identity, code: str) -> Paired:
     """The side that dials: pairs with whoever shows `code`. Raises PairingFailed, CodeMistyped, TransportError."""
     talk = _Talk(stream, SPAKE2_A, read_code(code))
     key = await talk.agree()
     await talk.prove(key, DIALLER, identity)
     peer = await talk.verify(key, WAITER)
-    return identity.trust(peer)
+    return Paired(identity.trust(peer), _token(key))
 
 
-async def wait(stream: Stream, identity: Identity, code: str) -> Peer:
+async def wait(stream: Stream, identity: Identity, code: str) -> Paired:
     """The side that shows `code`; says nothing about itself until the other has proved that it knows the code."""
     talk = _Talk(stream, SPAKE2_B, read_code(code))
     key = await talk.agree()
     peer = await talk.verify(key, DIALLER)
     trusted = identity.trust(peer)
     await talk.prove(key, WAITER, identity)
-    return trusted
+    return Paired(trusted, _token(key))
 
 
-async def dial_and_pair(host: str, port: int, identity: Identity, code: str, timeout_s: float = STEP_S) -> Peer:
+async def dial_and_pair(host: str, port: int, identity: Identity, code: str, timeout_s: float = STEP_S) -> Paired:
     """Pairs with the side that waits at `host`:`port`."""
     read_code(code)
     stream = await dial_tcp(host, port, timeout_s)
@@ -117,12 +146,12 @@ async def listen_and_pair(
     code: str,
     timeout_s: float,
     listening: Callable[[str], None] = lambda address: None,
-) -> Peer:
+) -> Paired:
     """Waits for one peer that knows `code`, `timeout_s` at most; `listening` is told the address once it is open.
 
     Raises PairingFailed after MAX_ATTEMPTS that did not know it, Unreachable if nobody came in time.
     """
-    paired: asyncio.Future[Peer] = asyncio.get_running_loop().create_future()
+    paired: asyncio.Future[Paired] = asyncio.get_running_loop().create_future()
     failures = 0
     one_at_a_time = asyncio.Lock()
 
@@ -151,6 +180,59 @@ async def listen_and_pair(
         ) from error
     finally:
         await server.close()
+
+
+async def join_at_relay(host: str, port: int, identity: Identity, typed: str, timeout_s: float = STEP_S) -> Paired:
+    """Pairs with the side that waits in the room of `typed` at the relay `host`:`port`."""
+    room, code = room_of(typed)
+    where = _room_at(host, port, room)
+    stream = await dial_tcp(host, port, timeout_s)
+    try:
+        return await join(await join_relay(stream, where, CALL), identity, code)
+    finally:
+        stream.close()
+        await stream.wait_closed()
+
+
+async def wait_at_relay(
+    host: str,
+    port: int,
+    identity: Identity,
+    typed: str,
+    timeout_s: float,
+    waiting: Callable[[], None] = lambda: None,
+) -> Paired:
+    """Waits in the room of `typed` at the relay for one peer that knows the code; raises as `listen_and_pair`."""
+    room, code = room_of(typed)
+    where = _room_at(host, port, room)
+
+    async def until_paired() -> Paired:
+        for _ in range(MAX_ATTEMPTS):
+            stream = await dial_tcp(host, port, STEP_S)
+            try:
+                is_there = asyncio.Event()
+                joining = asyncio.ensure_future(join_relay(stream, where, WAIT, is_there))
+                await is_there.wait()
+                waiting()
+                return await wait(await joining, identity, code)
+            except (PairingFailed, StreamBroken):
+                continue
+            finally:
+                stream.close()
+        raise PairingFailed(f"{MAX_ATTEMPTS} attempts did not know the code; it is dead")
+
+    try:
+        return await asyncio.wait_for(until_paired(), timeout_s)
+    except asyncio.TimeoutError as error:
+        raise Unreachable(
+            f"nobody came to pair within {timeout_s:g} s", next_step="start again on both sides"
+        ) from error
+
+
+def _room_at(host: str, port: int, room: str) -> Rendezvous:
+    return Rendezvous(
+        f"relay://{host}:{port}", host, port, hashlib.sha256(b"idlehands pairing room " + room.encode()).digest()
+    )
 
 
 class _Talk:
@@ -214,6 +296,11 @@ class _Talk:
 
 def _mac(key: bytes, role: bytes, certificate: bytes) -> bytes:
     return hmac.digest(hmac.digest(key, role, "sha256"), certificate, "sha256")
+
+
+def _token(key: bytes) -> str:
+    """Returns what only the two who know `key` can know, for a relay to tell them by; it says nothing of the key."""
+    return hmac.digest(key, b"idlehands relay token", "sha256").hex()
 
 
 def _check_digit(digits: str) -> str:

@@ -74,7 +74,7 @@ async def dial_relay(where: Rendezvous, identity: Identity, timeout_s: float) ->
     """The car's side: a TLS link to the desktop that waits there. Raises RelayRefused or another TransportError."""
     stream = await dial_tcp(where.host, where.port, timeout_s)
     try:
-        joined = await asyncio.wait_for(_join(stream, where, CALL), timeout_s)
+        joined = await asyncio.wait_for(join_relay(stream, where, CALL), timeout_s)
     except asyncio.TimeoutError as error:
         stream.close()
         raise Unreachable(f"{where.url} did not answer within {timeout_s:g} s") from error
@@ -119,7 +119,7 @@ class RelayListener:
                 await self._back_off(failures, error)
                 continue
             try:
-                joined = await _join(stream, self._where, WAIT, self.is_waiting)
+                joined = await join_relay(stream, self._where, WAIT, self.is_waiting)
                 failures = 0
                 self._spawn(self._serve(joined))
             except (TransportError, ProtocolError) as error:
@@ -180,7 +180,7 @@ class _Joined:
         await self._stream.wait_closed()
 
 
-async def _join(stream: Stream, where: Rendezvous, side: int, waiting: asyncio.Event | None = None) -> Stream:
+async def join_relay(stream: Stream, where: Rendezvous, side: int, waiting: asyncio.Event | None = None) -> Stream:
     """Returns the link as it is once the relay has joined it to the other side's."""
     await stream.send(frame(Join(VERSION, side, where.token)))
     if waiting is not None:

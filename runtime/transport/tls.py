@@ -26,6 +26,7 @@ from runtime.transport.errors import (
     WrongCertificate,
 )
 from runtime.transport.identity import Identity, fingerprint
+from runtime.transport.rotation import met
 from runtime.transport.sockets import CLOSE_S, SocketServer
 from runtime.transport.stream import RECEIVE_BYTES, Handler, Stream
 from runtime.transport.tcp import dial_tcp, listen_tcp
@@ -162,6 +163,8 @@ async def secure(inner: Stream, identity: Identity, *, is_server: bool, only: st
         )
         names = {key: peer.name for key, peer in peers.items()}
         await asyncio.wait_for(stream.handshake(names), HANDSHAKE_S)
+        if replaced := met(identity, stream.peer):
+            log.info("%s has a new certificate; %s is trusted no more", stream.peer_name, replaced[:16])
     except asyncio.TimeoutError as error:
         inner.close()
         raise Unreachable(f"{inner.peer} did not complete the TLS handshake within {HANDSHAKE_S:g} s") from error
@@ -177,6 +180,9 @@ def context(identity: Identity, trusted_pem: str, is_server: bool) -> ssl.SSLCon
     made.minimum_version = made.maximum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False  # the fingerprint names the peer; a car has no name, a desktop's address may change
     made.verify_mode = ssl.CERT_REQUIRED
+    # The peer's own certificate is the anchor. Without this OpenSSL looks for its issuer by name, finds any of the
+    # self-signed ones that are called alike ("car"), and refuses all cars but one.
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     made.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
     if is_server:
         made.num_tickets = 0

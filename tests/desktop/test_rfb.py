@@ -17,7 +17,8 @@ from runtime.desktop.errors import DesktopLost, DisplayUnreachable
 from runtime.desktop.protocol import Step
 from runtime.desktop.rfb.decode import _Tiles
 from runtime.desktop.rfb.desktop import RfbDesktop
-from runtime.desktop.rfb.handshake import RfbRefused
+from runtime.desktop.rfb.handshake import Login
+from runtime.desktop.rfb.link import RfbRefused
 from runtime.desktop.x11.capture import Capture
 from runtime.desktop.x11.connection import Connection
 from runtime.wire.actions import Click, Drag, Hold, Key, Precondition, Scroll, Type
@@ -33,14 +34,14 @@ needs_xvnc = pytest.mark.skipif(shutil.which("Xvnc") is None, reason="no Xvnc (t
 class Vnc:
     """Xvnc on a free port, with a program on its screen."""
 
-    def __init__(self, folder: Path, security: str) -> None:
+    def __init__(self, folder: Path, security: str, *more: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
         (folder / "password").write_bytes(response_file(PASSWORD))
-        self.display = f":{self.port}"
+        self.display, self.address = f":{self.port}", f"127.0.0.1:{self.port}"
         command = ["Xvnc", self.display, "-geometry", "300x200", "-depth", "24", "-rfbport", str(self.port)]
         command += ["-SecurityTypes", security, "-PasswordFile", str(folder / "password"), "-localhost", "yes"]
-        self.process = subprocess.Popen([*command, "-AlwaysShared"], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*command, "-AlwaysShared", *more], stderr=subprocess.DEVNULL)
         wait_until(lambda: Path(f"/tmp/.X11-unix/X{self.port}").exists() and self._listens())
         self.client = XClient(self.display)
 
@@ -73,7 +74,7 @@ def vnc(tmp_path: Path) -> Iterator[Vnc]:
 
 @pytest.fixture
 def desktop(vnc: Vnc) -> Iterator[RfbDesktop]:
-    desktop = RfbDesktop("127.0.0.1", vnc.port)
+    desktop = RfbDesktop(vnc.address)
     yield desktop
     desktop.close()
 
@@ -168,11 +169,11 @@ def test_nothing_stays_pressed(vnc: Vnc, desktop: RfbDesktop, way: str) -> None:
 def test_a_password_opens_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     vnc = Vnc(tmp_path, "VncAuth")
     try:
-        RfbDesktop("127.0.0.1", vnc.port, PASSWORD).close()
+        RfbDesktop(vnc.address, Login(PASSWORD)).close()
         with pytest.raises(RfbRefused, match="wants a password"):
-            RfbDesktop("127.0.0.1", vnc.port)
+            RfbDesktop(vnc.address)
         with pytest.raises(RfbRefused, match="refused"):
-            RfbDesktop("127.0.0.1", vnc.port, "wrong")
+            RfbDesktop(vnc.address, Login("wrong"))
     finally:
         vnc.close()
 
@@ -181,7 +182,7 @@ def test_no_server_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     with pytest.raises(DisplayUnreachable, match="no VNC server answers"):
-        RfbDesktop("127.0.0.1", port)
+        RfbDesktop(f"127.0.0.1:{port}")
 
 
 HELLO = b"RFB 003.003\n" + b"\0\0\0\1"
@@ -194,7 +195,7 @@ WHITE = b"\0\0\0\1" + b"\0\0\0\0\0\x64\0\x32\0\0\0\0" + b"\xff" * (100 * 50 * 4)
     [
         (b"SSH-2.0-OpenSSH\n" * 2, RfbRefused, "does not speak RFB 3"),
         (b"RFB 003.008\n\0" + b"\0\0\0\4busy", RfbRefused, "busy"),
-        (b"RFB 003.008\n\1\x13", RfbRefused, "offers only the security types"),
+        (b"RFB 003.008\n\1\x63", RfbRefused, "offers only the security types"),
         (b"RFB 003.008\n\1\1" + b"\0\0\0\1\0\0\0\2no", RfbRefused, "no"),
         (b"RFB 003.008\n\0\xff\xff\xff\xff", RfbRefused, "text of 4294967295"),
         (b"RFB 0", DesktopLost, "ended the connection"),
@@ -230,7 +231,7 @@ def speak(said: bytes) -> tuple[int, ...]:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            desktop = RfbDesktop(*server.getsockname()[:2])
+            desktop = RfbDesktop(f"127.0.0.1:{server.getsockname()[1]}")
             try:
                 return tuple(desktop.capture(0).pixels[7, 7, :3].tolist())
             finally:

@@ -85,8 +85,14 @@ def test_a_task_list_is_a_job_each() -> None:
         ({"priority": "high"}, "priority must be an integer from -100 to 100, got 'high'"),
         ({"priority": True}, "priority must be an integer from -100 to 100, got True"),
         ({"deadline_s": float("inf")}, "deadline_s must be a number from 0.001 to 31536000, got inf"),
-        ({"desktop": "http://x"}, "desktop must be unix:/path or tls://host:port, got 'http://x'"),
-        ({"desktop": "tls://host"}, "desktop must be unix:/path or tls://host:port, got 'tls://host'"),
+        (
+            {"desktop": "http://x"},
+            "desktop must be unix:/path, tls://host:port or relay://host:port/TOKEN, got 'http://x'",
+        ),
+        (
+            {"desktop": "tls://host"},
+            "desktop must be unix:/path, tls://host:port or relay://host:port/TOKEN, got 'tls://host'",
+        ),
         ({"instruction": ""}, "instruction must be a text of 1 to 8192 characters, got ''"),
         ({"model": "../../etc"}, "model must be a bundle, name or name@version, got '../../etc'"),
         ({"agent": "os.system"}, None),

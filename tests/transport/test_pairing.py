@@ -19,11 +19,16 @@ from runtime.transport.pairing import (
     Proof,
     dial_and_pair,
     join,
+    join_at_relay,
     listen_and_pair,
     new_code,
+    new_room,
     read_code,
+    room_of,
     wait,
+    wait_at_relay,
 )
+from runtime.transport.relay import serve_relay
 from runtime.transport.stream import Stream
 from runtime.transport.tls import secure
 from runtime.wire.framing import Splitter, frame
@@ -56,8 +61,10 @@ def test_the_same_code_makes_trust_on_both_sides_and_then_tls_works(tmp_path: Pa
     async def main() -> None:
         near, far = pair()
         at_car, at_desktop = await asyncio.gather(join(near, car, CODE), wait(far, desktop, CODE))
-        assert at_car == desktop.me
-        assert at_desktop == car.me
+        assert at_car.peer == desktop.me
+        assert at_desktop.peer == car.me
+        assert at_car.token == at_desktop.token
+        assert len(bytes.fromhex(at_car.token)) == 32
         near, far = pair()
         secured, _ = await asyncio.gather(secure(near, car, is_server=False), secure(far, desktop, is_server=True))
         assert secured.peer == desktop.fingerprint
@@ -174,8 +181,8 @@ def test_over_tcp_and_three_wrong_guesses_kill_the_code(tmp_path: Path) -> None:
         for _ in range(MAX_ATTEMPTS - 1):
             with pytest.raises(TransportError):
                 await dial_and_pair("127.0.0.1", port, car, OTHER)
-        assert await dial_and_pair("127.0.0.1", port, car, CODE) == desktop.me
-        assert await waiting == car.me
+        assert (await dial_and_pair("127.0.0.1", port, car, CODE)).peer == desktop.me
+        assert (await waiting).peer == car.me
 
         address = asyncio.get_running_loop().create_future()
         waiting = asyncio.ensure_future(listen_and_pair("127.0.0.1", 0, desktop, OTHER, 20, address.set_result))
@@ -195,3 +202,46 @@ def test_nobody_comes(tmp_path: Path) -> None:
     _, desktop = strangers(tmp_path)
     with pytest.raises(Unreachable, match="nobody came to pair"):
         asyncio.run(listen_and_pair("127.0.0.1", 0, desktop, CODE, 0.01))
+
+
+def test_two_that_can_only_dial_out_pair_at_a_relay_and_share_a_token_that_it_does_not_know(tmp_path: Path) -> None:
+    car, desktop = strangers(tmp_path)
+
+    async def main() -> None:
+        server, relay = await serve_relay("127.0.0.1", 0)
+        port = int(server.address.rpartition(":")[2])
+        room = new_room(lambda below: 471_822)
+        waits = asyncio.Event()
+        waiting = asyncio.ensure_future(wait_at_relay("127.0.0.1", port, desktop, f"{room}-{CODE}", 20, waits.set))
+        await waits.wait()
+        with pytest.raises(TransportError, match="nobody waits"):
+            await join_at_relay("127.0.0.1", port, car, f"999999-{CODE}")
+        while relay.waiting == 0:
+            await asyncio.sleep(0)
+        with pytest.raises(PairingFailed):
+            await join_at_relay("127.0.0.1", port, car, f"{room}-{OTHER}")
+        assert car.trusted() == {}
+        while relay.waiting == 0:
+            await asyncio.sleep(0)
+        joined = await join_at_relay("127.0.0.1", port, car, f"{room}{CODE}")
+        waited = await waiting
+        assert (joined.peer, waited.peer) == (desktop.me, car.me)
+        assert joined.token == waited.token
+        await server.close()
+
+    asyncio.run(main())
+    with pytest.raises(CodeMistyped, match="14 digits"):
+        room_of(CODE)
+
+
+def test_nobody_comes_to_the_relay(tmp_path: Path) -> None:
+    _, desktop = strangers(tmp_path)
+
+    async def main() -> None:
+        server, _ = await serve_relay("127.0.0.1", 0)
+        port = int(server.address.rpartition(":")[2])
+        with pytest.raises(Unreachable, match="nobody came"):
+            await wait_at_relay("127.0.0.1", port, desktop, f"471822-{CODE}", 0.05)
+        await server.close()
+
+    asyncio.run(main())

@@ -262,3 +262,17 @@ def test_nobody_listens() -> None:
             await dial_tcp("no-such-host.invalid", 1, 5)
 
     asyncio.run(main())
+
+
+def test_cars_of_the_same_name_are_told_apart_and_all_get_in(tmp_path: Path) -> None:
+    desktop = Identity.create(tmp_path / "desktop", "desktop")
+    cars = [Identity.create(tmp_path / f"car{number}", "car") for number in range(4)]
+    for car in cars:
+        desktop.trust(car.certificate_pem)
+        car.trust(desktop.certificate_pem)
+
+    async def test(address: str) -> None:
+        for car in cars:
+            assert await say_hello(address, car) == b"hello"
+
+    with_desktop(desktop, test)

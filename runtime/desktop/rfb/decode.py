@@ -1,11 +1,14 @@
-"""Rectangles of an RFB update into pixels: raw, copied, ZRLE, and the two pseudo-encodings that say something else.
+"""Rectangles of an RFB update into pixels: raw, copied, Tight, ZRLE, and two pseudo-encodings that say something else.
 
     number  encoding          what comes
        0    raw               w·h pixels of 4 bytes
        1    copy              where from
+       7    Tight             tight.py
       16    ZRLE              u32 length, then one zlib stream over the whole connection: 64×64 tiles of 3-byte pixels
     -223    desktop size      none: the screen has another size now
     -239    cursor            its pixels and mask: told, so that the server does not paint it into the screen
+
+     -32…   JPEG quality      never comes: asks Tight for pictures (-32 the worst to -23 the best)
 
 After RFC 6143, chapter 7. A server that contradicts itself ends the connection: DesktopLost.
 """
@@ -19,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.desktop.errors import DesktopLost
-from runtime.desktop.rfb.handshake import Link
+from runtime.desktop.rfb.link import Link
+from runtime.desktop.rfb.tight import Tight
 
-RAW, COPY, ZRLE, DESKTOP_SIZE, CURSOR = 0, 1, 16, -223, -239
-ENCODINGS = (ZRLE, COPY, RAW, DESKTOP_SIZE, CURSOR)
+RAW, COPY, TIGHT, ZRLE, DESKTOP_SIZE, CURSOR = 0, 1, 7, 16, -223, -239
+_WORST_JPEG = -32
 RECTANGLE = struct.Struct(">HHHHi")
 _TILE = 64
 _COPY, _U32 = struct.Struct(">HH"), struct.Struct(">I")
@@ -31,12 +35,19 @@ _ZRLE_MAX = 1 << 28
 Pixels = NDArray[np.uint8]
 
 
+def encodings(jpeg_quality: int) -> tuple[int, ...]:
+    """Returns what we ask a server for, the best first; `jpeg_quality` 1 to 10, 0 for exact pixels."""
+    pictures = (_WORST_JPEG + jpeg_quality - 1,) if jpeg_quality else ()
+    return (TIGHT, ZRLE, COPY, RAW, DESKTOP_SIZE, CURSOR, *pictures)
+
+
 class Decoder:
-    """Decodes what one server sends; ZRLE's zlib stream runs over the whole connection."""
+    """Decodes what one server sends; the zlib streams of Tight and ZRLE run over the whole connection."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._zlib = zlib.decompressobj()
+        self._tight = Tight(link)
 
     def rectangle(self, pixels: Pixels) -> tuple[Pixels, tuple[int, int, int, int] | None]:
         """Reads one rectangle into `pixels` (height, width, 4).
@@ -58,6 +69,11 @@ class Decoder:
             target[:] = np.frombuffer(self._link.read(w * h * 4), np.uint8).reshape(h, w, 4)
         elif encoding == COPY:
             self._copy(pixels, target)
+        elif encoding == TIGHT:
+            try:
+                self._tight.rectangle(target)
+            except ValueError as error:
+                raise self._wrong(f"a broken Tight rectangle: {error}") from error
         elif encoding == ZRLE:
             self._zrle(target)
         else:

@@ -6,6 +6,8 @@
 * A precondition cannot be checked under a grab: the region is asked for anew and compared when it comes, and the time
   from then to the injection is reported (`Applied.window_us`).
 * The server remembers nothing of us: after a crash the action that was under way is *unknown*.
+* The cursor is asked for apart, but TigerVNC paints it into the screen while somebody else moved the pointer last.
+* Who else works the desktop is not told: a person at another viewer cannot be seen, nor given the desktop.
 * Nobody stands by to let go of keys: servers release a viewer's keys when its connection ends (TigerVNC does).
 """
 
@@ -27,8 +29,10 @@ from runtime.desktop.chords import MODIFIERS, char_keysym, modifier_name, parse_
 from runtime.desktop.errors import DesktopLost
 from runtime.desktop.frame import Frame
 from runtime.desktop.protocol import Applied, Mark, Step
-from runtime.desktop.rfb.decode import ENCODINGS, Decoder
-from runtime.desktop.rfb.handshake import PIXEL_FORMAT, Link, greet
+from runtime.desktop.rfb.decode import Decoder, encodings
+from runtime.desktop.rfb.handshake import PIXEL_FORMAT, Login, greet
+from runtime.desktop.rfb.link import Link
+from runtime.transport.dial import host_port
 from runtime.wire.actions import INPUTS, Action, Click, Drag, Hold, Key, Move, Precondition, Release, Scroll, Type
 from runtime.wire.tables import Outcome, Refusal
 
@@ -41,12 +45,15 @@ _MASKS = {1: 1, 2: 2, 3: 4, 8: 128, 9: 256}
 
 
 class RfbDesktop:
-    """The VNC server at `host`:`port`. Raises DisplayUnreachable, or RfbRefused with the server's reason."""
+    """The VNC server at `address` (host:port). `jpeg_quality` 1 to 10 lets it send pictures that are not exact.
 
-    def __init__(self, host: str, port: int, password: str | None = None) -> None:
-        self._link = Link(host, port)
+    Raises BadAddress, DisplayUnreachable, or RfbRefused with the server's reason.
+    """
+
+    def __init__(self, address: str, login: Login | None = None, *, jpeg_quality: int = 0) -> None:
+        self._link = Link(*host_port(f"rfb://{address}"))
         try:
-            screen = greet(self._link, password)
+            screen = greet(self._link, login or Login())
         except BaseException:
             self._link.close()
             raise
@@ -67,8 +74,8 @@ class RfbDesktop:
         self._stopped = threading.Event()
         self._sending = threading.Lock()
         self._is_closed = False
-        encodings = struct.pack(f">BxH{len(ENCODINGS)}i", 2, len(ENCODINGS), *ENCODINGS)
-        self._link.send(b"\0\0\0\0" + PIXEL_FORMAT + encodings)
+        wanted = encodings(jpeg_quality)
+        self._link.send(b"\0\0\0\0" + PIXEL_FORMAT + struct.pack(f">BxH{len(wanted)}i", 2, len(wanted), *wanted))
         self._ask(0, 0, screen.width, screen.height, is_new=True)
         self._reader = threading.Thread(target=self._read, name="rfb", daemon=True)
         self._reader.start()
@@ -171,7 +178,9 @@ class RfbDesktop:
             return
         self._is_closed = True
         with suppress(DesktopLost):
-            self.release_all()
+            if self._held or self._buttons:
+                self.release_all()
+                self._await_answer()  # x11vnc forgets what came right before the end of a connection
         self._link.close()
         self._reader.join()
         os.close(self._wake)
@@ -241,6 +250,12 @@ class RfbDesktop:
             if self._lost:
                 raise DesktopLost(self._lost)
             return self._updates > after
+
+    def _await_answer(self) -> None:
+        """Waits until the server has taken in what was sent before: it answers in order."""
+        before = self._updates
+        self._ask(0, 0, 1, 1, is_new=True)
+        self._await_update(before)
 
     def _refresh(self, region: Precondition) -> int:
         """Asks for `region` anew. Returns when it came, 0 if its pixels are others or did not come in time."""

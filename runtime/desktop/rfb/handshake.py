@@ -1,33 +1,38 @@
-"""The beginning of an RFB connection: version 3.3, 3.7 or 3.8, security none or VNC authentication, the pixel format.
+"""The beginning of an RFB connection: version 3.3, 3.7 or 3.8, who we are, who the server is, the pixel format.
 
-    server: "RFB 003.008\\n" ─► ours ─► security types ─► our choice ─► (challenge ─► response) ─► result ─► ServerInit
+    server: "RFB 003.008\\n" ─► ours ─► security types ─► our choice ─► … ─► result ─► ServerInit
 
-After RFC 6143. The VNC authentication is DES with the password's bits mirrored, as its authors had it; it proves the
-password and protects nothing else: use it inside a tunnel.
+    type                        encrypted    the server is proved    we are proved by
+    VeNCrypt X509Plain          yes          by its certificate      user and password
+    VeNCrypt X509Vnc, X509None  yes          by its certificate      password, nothing
+    VeNCrypt TLSVnc, TLSNone    yes          no                      password, nothing
+    VncAuth, None               no           no                      password, nothing
+
+After RFC 6143 and the community's rfbproto (VeNCrypt). The first of these that server and login allow is taken. With a
+certificate named, only types that prove the server are; a plain password goes to nobody else. VNC authentication is DES
+with the password's bits mirrored, as its authors had it: in the clear it proves the password and protects nothing else.
 """
 
 from __future__ import annotations
 
-import socket
+import ssl
 import struct
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
-from runtime.desktop.errors import DesktopError, DesktopLost, DisplayUnreachable
+from runtime.desktop.rfb.link import Link, RfbRefused
 
-_NONE, _VNC_AUTH = 1, 2
-_TEXT_MAX = 1 << 16
+_NONE, _VNC_AUTH, _VENCRYPT = 1, 2, 19
+_TLS_NONE, _TLS_VNC, _X509_NONE, _X509_VNC, _X509_PLAIN = 257, 258, 260, 261, 262
+_PROVED = (_X509_PLAIN, _X509_VNC, _X509_NONE)
+_WITH_PASSWORD = {_VNC_AUTH, _TLS_VNC, _X509_VNC, _X509_PLAIN}
+_NAMES = {257: "TLSNone", 258: "TLSVnc", 259: "TLSPlain", 260: "X509None", 261: "X509Vnc", 262: "X509Plain"}
 # 32 bits, depth 24, little-endian, true colour, 255 each, red 16, green 8, blue 0: B, G, R, x in memory.
 PIXEL_FORMAT = struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
-
-
-class RfbRefused(DesktopError):
-    """The VNC server refused the connection, the password, or speaks something that we do not."""
-
-    next_step = "check the password and that the server allows security type None or VncAuth"
+_U8, _U32 = struct.Struct(">B"), struct.Struct(">I")
+_INIT = struct.Struct(">HH16x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,86 +44,34 @@ class Screen:
     name: str
 
 
-class Link:
-    """A blocking RFB connection that reads exact counts. Raises DesktopLost once the server is gone."""
+@dataclass(frozen=True)
+class Login:
+    """How we prove ourselves, and the certificate (PEM) by which the server must; empty: it need not."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 10.0) -> None:
-        self.name = f"{host}:{port}"
-        try:
-            self.socket = socket.create_connection((host, port), timeout_s)
-        except OSError as error:
-            raise DisplayUnreachable(
-                f"no VNC server answers at {self.name}: {error}", next_step="start it, or name its host and port"
-            ) from error
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sending = threading.Lock()  # a request for updates and an action come from two threads
-        self._file = self.socket.makefile("rb", buffering=1 << 16)
-
-    def read(self, count: int) -> bytes:
-        """Returns exactly `count` bytes."""
-        try:
-            data = self._file.read(count)
-        except (OSError, ValueError) as error:
-            raise DesktopLost(f"the VNC server at {self.name} is gone: {error}") from error
-        if data is None or len(data) != count:
-            raise DesktopLost(f"the VNC server at {self.name} ended the connection")
-        return bytes(data)
-
-    def unpack(self, shape: struct.Struct) -> tuple[int, ...]:
-        """Returns one `shape` from the server."""
-        return shape.unpack(self.read(shape.size))
-
-    def text(self) -> str:
-        """Returns a text with its u32 length before it."""
-        (length,) = self.unpack(_U32)
-        if length > _TEXT_MAX:
-            raise RfbRefused(f"the VNC server at {self.name} sends a text of {length} bytes")
-        return self.read(length).decode("utf-8", "replace")
-
-    def send(self, data: bytes) -> None:
-        """Sends everything."""
-        try:
-            with self._sending:
-                self.socket.sendall(data)
-        except OSError as error:
-            raise DesktopLost(f"the VNC server at {self.name} is gone: {error}") from error
-
-    def close(self) -> None:
-        """Ends the connection; a read in another thread ends with it."""
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it was gone already
-        finally:
-            self._file.close()
-            self.socket.close()
+    password: str | None = field(default=None, repr=False)
+    user: str = ""
+    certificate: str = ""
 
 
-_U8, _U32 = struct.Struct(">B"), struct.Struct(">I")
-_INIT = struct.Struct(">HH16x")
-
-
-def greet(link: Link, password: str | None) -> Screen:
+def greet(link: Link, login: Login) -> Screen:
     """Speaks the handshake; shares the desktop with other viewers. Raises RfbRefused with the server's own reason."""
     minor = _version(link)
     if minor == 3:
-        (kind,) = link.unpack(_U32)
+        kind = link.unpack(_U32)[0]
         if kind == 0:
             raise RfbRefused(f"the VNC server at {link.name} refused: {link.text()}")
+        if login.certificate or kind not in (_NONE, _VNC_AUTH):
+            raise RfbRefused(f"the VNC server at {link.name} wants security type {kind}")
     else:
         (count,) = link.unpack(_U8)
         if count == 0:
             raise RfbRefused(f"the VNC server at {link.name} refused: {link.text()}")
-        offered = link.read(count)
-        kind = _choose(link, offered, password)
+        kind = _choose(link, link.read(count), login)
         link.send(bytes([kind]))
-    if kind == _VNC_AUTH:
-        if password is None:
-            raise RfbRefused(f"the VNC server at {link.name} wants a password")
-        link.send(response(link.read(16), password))
-    elif kind != _NONE:
-        raise RfbRefused(f"the VNC server at {link.name} wants security type {kind}")
-    if (kind == _VNC_AUTH or minor == 8) and link.unpack(_U32) != (0,):
+        if kind == _VENCRYPT:
+            kind = _vencrypt(link, login)
+    _prove(link, kind, login)
+    if (kind != _NONE or minor == 8) and link.unpack(_U32) != (0,):
         reason = link.text() if minor == 8 else "wrong password, or too many attempts"
         raise RfbRefused(f"the VNC server at {link.name} refused: {reason}")
     link.send(b"\x01")  # shared
@@ -145,9 +98,71 @@ def _version(link: Link) -> int:
     return minor
 
 
-def _choose(link: Link, offered: bytes, password: str | None) -> int:
-    wanted = [_VNC_AUTH, _NONE] if password is not None else [_NONE, _VNC_AUTH]
+def _choose(link: Link, offered: bytes, login: Login) -> int:
+    clear = [_VNC_AUTH, _NONE] if login.password is not None else [_NONE, _VNC_AUTH]
+    wanted = [_VENCRYPT] if login.certificate else [_VENCRYPT, *clear]
     for kind in wanted:
         if kind in offered:
             return kind
-    raise RfbRefused(f"the VNC server at {link.name} offers only the security types {sorted(offered)}")
+    need = " and VeNCrypt is needed to prove the server by its certificate" if login.certificate else ""
+    raise RfbRefused(f"the VNC server at {link.name} offers only the security types {sorted(offered)}{need}")
+
+
+def _vencrypt(link: Link, login: Login) -> int:
+    """Agrees on a subtype and goes on inside TLS. Returns the subtype."""
+    major, minor = link.read(2)
+    if (major, minor) < (0, 2):
+        raise RfbRefused(f"the VNC server at {link.name} speaks VeNCrypt {major}.{minor}, 0.2 is needed")
+    link.send(b"\0\2")
+    if link.read(1) != b"\0":
+        raise RfbRefused(f"the VNC server at {link.name} does not speak VeNCrypt 0.2")
+    (count,) = link.unpack(_U8)
+    offered = [link.unpack(_U32)[0] for _ in range(count)]
+    kind = _choose_subtype(link, offered, login)
+    link.send(_U32.pack(kind))
+    if link.read(1) != b"\1":
+        raise RfbRefused(f"the VNC server at {link.name} refused {_NAMES[kind]}")
+    link.secure(tls_context(kind in _PROVED, login.certificate))
+    return kind
+
+
+def _choose_subtype(link: Link, offered: list[int], login: Login) -> int:
+    wanted = [_X509_PLAIN] if login.certificate and login.user and login.password is not None else []
+    pairs = [(_X509_VNC, _X509_NONE)] if login.certificate else [(_X509_VNC, _X509_NONE), (_TLS_VNC, _TLS_NONE)]
+    for with_password, without in pairs:
+        wanted += [with_password, without] if login.password is not None else [without, with_password]
+    for kind in wanted:
+        if kind in offered:
+            return kind
+    names = ", ".join(_NAMES.get(kind, str(kind)) for kind in offered)
+    raise RfbRefused(
+        f"the VNC server at {link.name} offers only {names} inside VeNCrypt",
+        next_step="a user and password need desktop.rfb_user and desktop.rfb_certificate; else let it offer TLSVnc",
+    )
+
+
+def tls_context(has_certificate: bool, certificate: str) -> ssl.SSLContext:
+    """Returns the TLS of a VeNCrypt subtype: pinned to `certificate` if one is given, anonymous if it has none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the certificate names the server; its address may be a tunnel's
+    if has_certificate and certificate:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=certificate)
+        return context
+    context.verify_mode = ssl.CERT_NONE
+    if not has_certificate:
+        context.set_ciphers("ADH:AECDH:@SECLEVEL=0")  # Diffie-Hellman without certificates is no part of TLS 1.3
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _prove(link: Link, kind: int, login: Login) -> None:
+    if kind not in _WITH_PASSWORD:
+        return
+    if login.password is None:
+        raise RfbRefused(f"the VNC server at {link.name} wants a password")
+    if kind == _X509_PLAIN:
+        user, password = login.user.encode(), login.password.encode()
+        link.send(_U32.pack(len(user)) + _U32.pack(len(password)) + user + password)
+    else:
+        link.send(response(link.read(16), login.password))
