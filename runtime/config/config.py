@@ -3,6 +3,7 @@
     [daemon]    idlehands serve: where its state, sockets and gate word are
     [worker]    what a worker may use, and how it leaves
     [desktop]   idlehands desktop: what it works, where it listens and keeps its journal
+    [fleet]     the servers that jobs come from, besides the local queue
     [ledger]    what is assumed where nothing measures
     [prices]    what the owner is paid and pays: `idlehands ledger statement`
     [relay]     idlehands relay: where it listens and what it lets its users do
@@ -73,6 +74,10 @@ class Daemon:
     @property
     def identity_folder(self) -> Path:
         return self.state / "identity"
+
+    @property
+    def fleet_folder(self) -> Path:
+        return self.state / "fleet"
 
     @property
     def models_folder(self) -> Path:
@@ -198,6 +203,22 @@ class Relay:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Jobs from a fleet's servers, beside the local queue. No server: none."""
+
+    server: str = setting("", doc="The fleet's servers: tls://host:port, several with commas. Empty: no fleet")
+    credentials: str = setting("", doc="Folder with ca.pem, cert.pem, key.pem, user.creds. Empty: none, for tests")
+    name: str = setting("", doc="This car's name at the fleet. Default: the name of the machine")
+    region: str = setting("", doc="Region whose jobs it takes, besides those for any")
+    device_class: str = setting("", doc="Device class whose jobs it takes, besides those for any")
+    ping_s: float = setting(20.0, doc="A link that is silent for two of these is lost.", unit="s", low=1, high=600)
+
+    @property
+    def car_name(self) -> str:
+        return self.name or os.uname().nodename.split(".")[0]
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings of everything but the bridge."""
 
@@ -205,6 +226,7 @@ class Config:
     worker: Worker = field(default_factory=Worker)
     desktop: Desktop = field(default_factory=Desktop)
     ledger: Ledger = field(default_factory=Ledger)
+    fleet: Fleet = field(default_factory=Fleet)
     prices: Prices = field(default_factory=Prices)
     relay: Relay = field(default_factory=Relay)
 

@@ -137,7 +137,7 @@ class Dispatcher:
         queued = counts[JobState.queued]
         able = self._capabilities()
         has_place = len(self.running) < self._config.worker.sessions
-        has_work = bool(queued) and has_place and await self._jobs.can_claim(able)
+        has_work = has_place and await self._jobs.can_claim(able)
         self._tell_held_back(bool(queued) and has_place and not has_work and able.longest_s is not None, able)
         if has_work:
             self._worker.start()
@@ -151,7 +151,11 @@ class Dispatcher:
         """What may be claimed now: nothing that would, at its longest, outlast what the bridge forecasts."""
         ahead = self.forecast.read()
         self._metrics.set("forecast_seconds", -1.0 if ahead is None else ahead.length_s)
-        return Capabilities(longest_s=None if ahead is None else ahead.length_s)
+        return Capabilities(
+            longest_s=None if ahead is None else ahead.length_s,
+            resident=frozenset(model.bundle.partition("@")[0] for model in self.models),
+            memory_MiB=self._config.worker.memory_MiB,
+        )
 
     def _tell_held_back(self, is_held_back: bool, able: Capabilities) -> None:
         """Says it once, when jobs begin to wait for a longer forecast and when they no longer do."""

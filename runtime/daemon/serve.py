@@ -25,10 +25,12 @@ from runtime.daemon.control import Status
 from runtime.daemon.control_server import ControlServer
 from runtime.daemon.dispatch import Dispatcher
 from runtime.daemon.events import Events
+from runtime.daemon.fleet import FleetEnd
 from runtime.daemon.gate_watch import GateWatch
 from runtime.errors import RuntimeFault
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.sqlite import SqliteJobStore
+from runtime.jobs.store import JobStore
 from runtime.ledger.ledger import Ledger
 from runtime.telemetry.metrics import Metrics, serve_metrics
 from runtime.transport.identity import Identity
@@ -64,7 +66,9 @@ class Daemon:
         folder = config.daemon.identity_folder
         identity = Identity.load(folder) if Identity.exists(folder) else Identity.create(folder, name="car")
         self.ledger = Ledger(config.daemon.ledger_path, identity.signing_key, busy_core_W=config.ledger.busy_core_W)
-        self.jobs = SqliteJobStore(config.daemon.jobs_path, max_attempts=config.daemon.max_attempts)
+        local = SqliteJobStore(config.daemon.jobs_path, max_attempts=config.daemon.max_attempts)
+        self.fleet = FleetEnd(config, local) if config.fleet.server else None
+        self.jobs: JobStore = self.fleet.jobs if self.fleet is not None else local
         self.dispatcher = Dispatcher(config, self.jobs, self.ledger, self._gate, self.events, self.metrics)
         self._began_s = time.monotonic()
 
@@ -80,11 +84,15 @@ class Daemon:
         systemd = Notifier()
         systemd.send("READY=1")
         ready()
+        if self.fleet is not None:
+            self.fleet.start(self.dispatcher, self.events)
         try:
             await self.dispatcher.run()
         finally:
             systemd.send("STOPPING=1")
             await control.stop()
+            if self.fleet is not None:
+                await self.fleet.stop()
             await self.jobs.close()
             self.ledger.close()
             if metrics is not None:

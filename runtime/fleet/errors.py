@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from runtime.errors import RuntimeFault
+from runtime.jobs.life import JobError
 from runtime.jobs.store import JobStoreError
 
 
@@ -23,7 +24,7 @@ class FleetAway(JobStoreError):
     next_step: ClassVar[str] = "nothing is lost: it is tried again; look at fleet.server and the link if it lasts"
 
 
-class ServerRefused(RuntimeFault):
+class ServerRefused(JobStoreError):
     """The fleet's server answered and refused: these credentials may not do that, or the fleet was never set up."""
 
     next_step: ClassVar[str] = "let the fleet's operator check these credentials and run 'idlehands fleet up' once"
@@ -35,6 +36,12 @@ class Refusal(ServerRefused):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class FleetsJob(JobError):
+    """The job is the fleet's, and only runs here: who submitted it cancels it."""
+
+    next_step: ClassVar[str] = "cancel it at the fleet: idlehands fleet cancel JOB"
 
 
 class ServerUnfit(RuntimeFault):

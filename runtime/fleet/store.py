@@ -208,6 +208,10 @@ class NatsJobStore:
             self._mine[offer.job] = _Mine(record, revision, hold, hold_revision, key)
             return Claim(offer.job, hold.epoch, read_checkpoint(record.job))
 
+    def known(self, claim: Claim) -> Record:
+        """Returns the record of a claim that this object has taken, as it was last written."""
+        return self._mine[claim.job].record
+
     async def renew(self, claim: Claim, lease_s: float) -> None:
         record, _ = await self._read(claim.job)
         now = self._clock.now()
