@@ -5,18 +5,19 @@ An error that the user must act on is one line on stderr (what, where, expected 
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from kernels.errors import IdlehandsError
+from runtime.cli.verbs import Verbs
 
 VERBS = {
     "bridge": ("runtime.cli.bridge:bridge", "Read the vehicle, decide by policy, write the gate word."),
     "demo": ("runtime.cli.demo:demo", "The main job, live, on this machine."),
     "desktop": ("runtime.cli.desktop:desktop", "Let a car work on this desktop."),
     "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
+    "fleet": ("runtime.cli.fleet:fleet", "Many cars: simulate a day of them."),
     "gate": ("runtime.cli.gate:gate", "Replay a recording through the gate; prove the policy."),
     "install": ("runtime.cli.install:install", "Write systemd units, users and settings."),
     "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
@@ -32,25 +33,7 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
-    """A group whose commands come from the table."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module, name = VERBS[cmd_name][0].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):  # from the table, so that --help imports no verb
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
-
-
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Verbs, table=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="idlehands")
 def cli() -> None:
     """idlehands: a parked car's computer works remote desktops, and stops the instant that the car is needed.

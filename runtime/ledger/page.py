@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
 from runtime.errors import RuntimeFault
 from runtime.ledger.statement import Statement
+from runtime.pictures import figure, png
 
 _STYLE = """
 body { font: 11pt/1.45 sans-serif; max-width: 46em; margin: 2em auto; color: #111 }
@@ -18,12 +18,6 @@ table { border-collapse: collapse; width: 100%; margin: 1em 0 } th, td { padding
 th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #ccc } img { width: 100% }
 .net { font-weight: bold } @media print { body { margin: 0 } }
 """
-
-
-class NoPlots(RuntimeFault):
-    """Matplotlib, which draws the pictures, is not installed."""
-
-    next_step: ClassVar[str] = "pip install 'idlehands[plots]', or leave --plot and --html out"
 
 
 class PageError(RuntimeFault):
@@ -61,17 +55,11 @@ def title(made: Statement) -> str:
 
 
 def plot(made: Statement) -> bytes:
-    """Returns a PNG: hours and energy by day, and what is left of the money, summed up. Raises NoPlots."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NoPlots("no picture can be drawn: the package 'matplotlib' is not installed") from error
+    """Returns a PNG: hours and energy by day, and what is left of the money, summed up. Raises NoPictures."""
     days = sorted(made.by_day)
     used = [made.by_day[day] for day in days]
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    FigureCanvasAgg(figure)
-    hours, energy, money = figure.subplots(3, 1, sharex=True)
+    drawn = figure(9, 7)
+    hours, energy, money = drawn.subplots(3, 1, sharex=True)
     places = range(len(days))
     hours.bar(places, [day.hours for day in used], color="#4477aa")
     hours.set_ylabel("hours")
@@ -87,14 +75,12 @@ def plot(made: Statement) -> bytes:
     money.set_xticks(list(places)[::step], [day[5:] for day in days][::step])
     for axes in (energy, money):
         axes.legend(frameon=False)
-    figure.suptitle(title(made))
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+    drawn.suptitle(title(made))
+    return png(drawn)
 
 
 def page(made: Statement) -> str:
-    """Returns the page to print; it needs no other file. Raises NoPlots."""
+    """Returns the page to print; it needs no other file. Raises NoPictures."""
     rows = "".join(
         f"<tr{' class=net' if what == 'net' else ''}><td>{html.escape(what)}<td>{html.escape(value)}</tr>\n"
         for what, value in lines(made)

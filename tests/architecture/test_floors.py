@@ -21,6 +21,7 @@ RUNTIME_FLOORS = (
     {"residency", "desktop"},
     {"backends", "transport"},
     {"store", "ledger", "wire", "telemetry", "config", "service"},
+    {"pictures"},
     {"errors", "_build_id"},
 )
 # Exactly these may be imported by nobody below them, and these by nobody at all.

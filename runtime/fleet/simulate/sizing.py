@@ -1,0 +1,99 @@
+"""What the servers of a fleet must carry: connections, messages, writes and bytes, from rates. Pure arithmetic.
+
+    rates (jobs begun, ended, cut off a second; open cars; jobs under way) × Costs ──► Load ──► servers
+
+The costs of a job's steps are counted in runtime/fleet/store.py; what one server can do was measured (docs/FLEET.md has
+both, and a test holds them to this table).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a job: messages through the server (requests, answers, deliveries), and writes to its logs."""
+
+    messages: int
+    writes: int
+
+
+# Of runtime/fleet/store.py. A write is a request and its acknowledgement, so two messages; an offer's delivery, a pull
+# request and an answer to an offer are one each.
+STEPS = {
+    "submit": Step(messages=4, writes=2),  # record, offer
+    "claim": Step(messages=8, writes=2),  # pull, offer; record read (2); hold, record
+    "renew": Step(messages=3, writes=1),  # hold; the offer is said to be in progress
+    "save": Step(messages=2, writes=1),  # record with the checkpoint
+    "finish": Step(messages=5, writes=3),  # record, hold deleted, offer acknowledged
+    "release": Step(messages=5, writes=3),  # the same, with the offer given back
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """What one server process carries, and how much of that is planned with. Measured; see docs/FLEET.md."""
+
+    connection_bytes: int = 46_000
+    connections: int = 100_000
+    writes_per_s: float = 10_000.0
+    messages_per_s: float = 100_000.0
+    headroom: float = 0.5  # the share that is planned with: the other half is for a lost server and a storm
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A fleet at its peak. `cars` are connected, `running` jobs under way; the rest is per second."""
+
+    cars: float
+    running: float
+    submits: float
+    claims: float
+    finishes: float
+    releases: float
+    lease_s: float = 12.0
+    saves_per_job_s: float = 0.1  # a checkpoint every ten seconds
+    record_bytes: int = 2_000
+    jobs_kept: float = 0.0  # jobs whose records are kept at once
+
+
+@dataclass(frozen=True)
+class Load:
+    """What comes of it. `servers` is the largest of what connections, messages and writes ask for; `limit` names it."""
+
+    connection_bytes: float
+    messages_per_s: float
+    writes_per_s: float
+    stored_bytes: float
+    servers: int
+    limit: str
+
+
+def load_of(rates: Rates, server: Server, replicas: int = 3) -> Load:
+    """Returns the load of a fleet. Each write is done by `replicas` servers, so it counts that often."""
+    per_s = {
+        "submit": rates.submits,
+        "claim": rates.claims,
+        "renew": rates.running * 3 / rates.lease_s,  # every third of the lease
+        "save": rates.running * rates.saves_per_job_s,
+        "finish": rates.finishes,
+        "release": rates.releases,
+    }
+    messages = sum(STEPS[name].messages * rate for name, rate in per_s.items())
+    writes = sum(STEPS[name].writes * rate for name, rate in per_s.items())
+    needs = {
+        "connections": rates.cars / (server.connections * server.headroom),
+        "messages": messages / (server.messages_per_s * server.headroom),
+        "writes": writes * replicas / (server.writes_per_s * server.headroom),
+    }
+    limit = max(needs, key=lambda name: needs[name])
+    return Load(
+        connection_bytes=rates.cars * server.connection_bytes,
+        messages_per_s=messages,
+        writes_per_s=writes,
+        stored_bytes=rates.jobs_kept * rates.record_bytes * replicas,
+        servers=max(replicas, math.ceil(needs[limit])),
+        limit=limit,
+    )
