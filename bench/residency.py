@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.measure import Samples, machine
 from runtime.backends.memory import rss_bytes
-from runtime.backends.protocol import Limits, StepResult
+from runtime.backends.protocol import Limits, Model, StepResult
 from runtime.residency.admission import Admission, AdmissionRefused, Demand
 from runtime.residency.calibration import calibrate
 from runtime.residency.models import Residency
@@ -157,21 +157,22 @@ def memory(bundles: list[Bundle], limits: Limits) -> dict[str, float]:
 def deadlines(bundles: list[Bundle], limits: Limits, lanes: int, seconds: float) -> dict[str, Any]:
     """One session a variant, then as many sessions as are admitted, each kept up for `seconds`."""
     residency = Residency(limits, 0)
-    models = []
-    for bundle in bundles:
-        with residency.use(bundle) as model:
-            residency.pin(bundle)
-            models.append(model)
+    models: dict[tuple[int, int], Model] = {}
+    for lane in range(lanes):
+        for variant, bundle in enumerate(bundles):
+            with residency.use(bundle, lane=lane) as model:
+                residency.pin(bundle, lane=lane)
+                models[lane, variant] = model
     feed = {"x": np.random.default_rng(0).standard_normal((ROWS, WIDTH), dtype=np.float32)}
 
     def compute(model: Hashable, payloads: list[int], pacer: Pacer) -> list[Any]:
-        assert isinstance(model, int)
+        assert isinstance(model, tuple)
         for _ in payloads:
             models[model].start(feed).step(None)
         return payloads
 
     def work(lane: int) -> int:
-        models[lane].start(feed).step(None)
+        models[lane, 0].start(feed).step(None)
         return OPERATIONS
 
     device = calibrate(lanes, work, rounds=15)
@@ -208,12 +209,12 @@ def keep_up(placed: list[int], lanes: int, compute: Any, cost_ms: float, seconds
         for turn in range(max(1, int(seconds * 1000 / PERIOD_MS)))
     )
     futures = []
-    owner = owners(placed, lanes)
     for at_ns, session in events:
         wait_s = (at_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9
         if wait_s > 0:
             time.sleep(wait_s)
-        futures.append(scheduler.submit(placed[session], str(session), owner[session], session, at_ns + period_ns))
+        lane, variant = placed[session], session % VARIANTS
+        futures.append(scheduler.submit(lane, str(session), (lane, variant), session, at_ns + period_ns))
     for future in futures:
         future.result(60)
     scheduler.close()
@@ -225,17 +226,6 @@ def keep_up(placed: list[int], lanes: int, compute: Any, cost_ms: float, seconds
         "miss_rate": round(kept.misses / kept.decisions, 5),
         "latest_ms": round(max(kept.late_ns, default=0) / 1e6, 2),
     }
-
-
-def owners(placed: list[int], lanes: int) -> list[int]:
-    """Returns the variant of each session: one whose lane is the session's, since a model is not for two threads."""
-    counts = [0] * lanes
-    found = []
-    for lane in placed:
-        variants = range(lane, VARIANTS, lanes)
-        found.append(variants[counts[lane] % len(variants)])
-        counts[lane] += 1
-    return found
 
 
 def rss_MiB() -> float:

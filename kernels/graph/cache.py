@@ -1,19 +1,16 @@
 """Packed weights and plans on disk, named by the content that they were made from.
 
-    <key>.weights    SHA-256 of the head, its length (u32), head (MessagePack),
-        packed weights. The head says what the model's inputs
-                     and outputs are and where each packed weight lies; weights are only ever appended to, so that
-                         plans stay valid
+    <key>.weights    SHA-256 of the head, its length (u32), head (MessagePack), zeros to a page, packed weights. The
+                     head says what the model's inputs and outputs are and where each packed weight lies; weights are
+                     only ever appended to, so that plans stay valid
     <key>.<n>.plan   SHA-256, then MessagePack: one plan for one set of input shapes, named by their hash, and the
-        generation of
-                     weights that it was made for
+                     generation of weights that it was made for
 
-The weights themselves are not hashed, which would cost more than all the rest of a load: they are numbers, never
-    places.
+The weights are mapped, so that all who use a model share one copy, and a load reads nothing that is in memory already.
+They are not hashed, which would cost more than all the rest of a load: they are numbers, never places.
 
-key = SHA-256 over the model's bytes, the variant,
-    and this engine's own code. Files are written whole and then renamed, so that
-a reader sees all of one or nothing; a file that does not check out is as good as none.
+key = SHA-256 over the SHA-256 of the model's bytes, the variant, and this engine's own code. Files are written whole
+and then renamed, so that a reader sees all of one or nothing; a file that does not check out is as good as none.
 """
 
 from __future__ import annotations
@@ -66,9 +63,9 @@ def engine_id() -> bytes:
     return digest.digest()
 
 
-def cache_key(content: bytes | memoryview, variant: str) -> str:
-    """Returns the name under which the model with these bytes is cached."""
-    digest = hashlib.sha256(content)
+def cache_key(sha256: str, variant: str) -> str:
+    """Returns the name under which the model whose bytes have this SHA-256 (hexadecimal) is cached."""
+    digest = hashlib.sha256(bytes.fromhex(sha256))
     digest.update(engine_id() + variant.encode())
     return digest.hexdigest()[:40]
 
@@ -85,8 +82,7 @@ class Cache:
         return self.folder / f"{self.key}.{suffix}"
 
     def weights(self) -> tuple[Head, mmap.mmap] | None:
-        """Returns the head and the packed weights in memory of their own (huge pages where the system has them), or
-        None."""
+        """Returns the head and the packed weights, mapped and present, or None."""
         if self.folder is None:
             return None
         try:
@@ -99,15 +95,11 @@ class Cache:
                 if hashlib.sha256(content).digest() != prefix[:DIGEST_BYTES]:
                     return None
                 head = msgspec.msgpack.decode(content, type=Head)
-                memory = huge_memory(head.weights_bytes)
-                view = memoryview(memory)[: head.weights_bytes]
-                done = 0
-                while done < head.weights_bytes:
-                    count = file.readinto(view[done:])
-                    if not count:
-                        return None
-                    done += count
-        except (msgspec.MsgspecError, OSError):
+                begin = _page_after(len(prefix) + size)
+                if os.fstat(file.fileno()).st_size < begin + head.weights_bytes:
+                    return None
+                memory = _mapped(file.fileno(), begin, head.weights_bytes)
+        except (msgspec.MsgspecError, OSError, ValueError):
             return None
         return head, memory
 
@@ -126,9 +118,8 @@ class Cache:
         """Stores the packed weights with their head."""
         if self.folder is not None:
             content = msgspec.msgpack.encode(head)
-            self._write(
-                "weights", hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content + weights
-            )
+            lead = hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content
+            self._write("weights", lead.ljust(_page_after(len(lead)), b"\0") + weights)
 
     def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan, generation: str) -> None:
         if self.folder is not None:
@@ -164,6 +155,20 @@ class Cache:
 def plan_name(shapes: Mapping[str, Dims]) -> str:
     text = repr(sorted((name, tuple(dims)) for name, dims in shapes.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16] + ".plan"
+
+
+def _page_after(offset: int) -> int:
+    return -(-offset // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+
+
+def _mapped(descriptor: int, offset: int, size: int) -> mmap.mmap:
+    """Returns a part of a file, read-only, all of its pages present: a fault would cost more than the time between two
+    looks at the gate. No weights: memory of nothing."""
+    if not size:
+        return huge_memory(0)
+    return mmap.mmap(
+        descriptor, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0), prot=mmap.PROT_READ, offset=offset
+    )
 
 
 def huge_memory(size: int) -> mmap.mmap:

@@ -12,9 +12,11 @@ A run holds its own working memory, so that several may be paused at once; a fin
 from __future__ import annotations
 
 import enum
+import functools
+import hashlib
 import mmap
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -120,10 +122,12 @@ class Run:
 class GraphModel:
     """A quantised ONNX model, ready for any input shapes that it allows. Not for use from two threads at once."""
 
-    def __init__(self, content: bytes, name: str, cache: Cache, variant: str, independent_batch: bool) -> None:
+    def __init__(
+        self, read: Callable[[], bytes], name: str, cache: Cache, variant: str, independent_batch: bool
+    ) -> None:
         self.name = name
         self.variant = variant
-        self._content = content
+        self._content = read
         self._independent_batch = independent_batch
         self._cache = cache
         self._graph: Graph | None = None
@@ -154,8 +158,12 @@ class GraphModel:
         variant: str | None = None,
         name: str | None = None,
         independent_batch: bool = False,
+        sha256: str | None = None,
     ) -> GraphModel:
         """Returns the model in the file or bytes `source`.
+
+        `sha256` is the hash of its bytes (hexadecimal) where that is known and was verified: what is cached is then
+        loaded without reading them.
 
         `cache_dir` keeps packed weights and plans, by content,
             for the next load. `variant` forces an instruction set (see
@@ -174,19 +182,13 @@ class GraphModel:
             raise GraphError(f"variant {chosen!r} does not run here; this CPU has {', '.join(known)}")
         label = name or (f"{len(source)} bytes" if isinstance(source, bytes) else Path(source).name)
         try:
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            read = functools.cache(lambda: source if isinstance(source, bytes) else Path(source).read_bytes())
+            key = cache_key(sha256 or hashlib.sha256(read()).hexdigest(), chosen) if cache_dir else ""
+            return cls(read, label, Cache(cache_dir, key), chosen, independent_batch)
         except OSError as error:
             raise GraphError(
                 f"model {label!r} cannot be read: {error}", next_step="check the path and its permissions"
             ) from error
-        try:
-            return cls(
-                content,
-                label,
-                Cache(cache_dir, cache_key(content, chosen) if cache_dir else ""),
-                chosen,
-                independent_batch,
-            )
         except GraphError as error:
             raise type(error)(f"model {label!r}: {error.message}", next_step=error.advice) from error
 
@@ -240,7 +242,7 @@ class GraphModel:
 
     def _read(self) -> Graph:
         if self._graph is None:
-            self._graph = read_onnx(self._content)
+            self._graph = read_onnx(self._content())
         return self._graph
 
     def _check_ops(self, graph: Graph) -> None:

@@ -46,7 +46,8 @@ class NativeBackend:
         check_memory(bundle, role, entry.memory_bytes, limits)
         where = f"bundle '{bundle.reference}', model '{role}'"
         try:
-            model = GraphModel.load(path, limits.cache_folder, name=where)
+            sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
+            model = GraphModel.load(path, limits.cache_folder, name=where, sha256=sha256)
         except UnsupportedModelError as error:
             raise ModelUnsupported(error.message) from error
         except GraphError as error:

@@ -115,6 +115,29 @@ def _has_swap() -> bool:
     return len(Path("/proc/swaps").read_text().splitlines()) > 1
 
 
+def _device(config: Config) -> Iterator[Finding]:
+    from runtime.residency.calibration import read_device
+
+    device = read_device(config.daemon.device_path)
+    if device is None:
+        yield Finding(
+            "device",
+            "note",
+            "memory bandwidth not measured: sessions are admitted by their cost alone",
+            "idlehands doctor --calibrate",
+        )
+    else:
+        yield Finding("device", "ok", f"reads {device.read_GBps:.1f} GB/s with {device.lanes} threads")
+
+
+def _measure_device(config: Config) -> None:
+    """On as many threads as a worker may use. Wants a quiet machine: what others read meanwhile is not there for us."""
+    from runtime.residency.calibration import measure_reading, write_device
+
+    config.daemon.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_device(config.daemon.device_path, measure_reading(config.worker.threads))
+
+
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _build,
     _machine,
@@ -123,6 +146,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _folders,
     _gate,
     _memory_lock,
+    _device,
 )
 
 
@@ -132,9 +156,17 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 @click.option(
     "--settings", "show_settings", is_flag=True, help="Print every setting with unit, range and default, as TOML."
 )
+@click.option(
+    "--calibrate", is_flag=True, help="Measure the memory's bandwidth for the admission of sessions; kept for workers."
+)
 @click.option("--errors", "show_errors", is_flag=True, help="Print the catalogue of errors, as Markdown.")
 def doctor(
-    config_path: str | None, settings: tuple[str, ...], as_json: bool, show_settings: bool, show_errors: bool
+    config_path: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    show_settings: bool,
+    show_errors: bool,
+    calibrate: bool,
 ) -> None:
     """Check build, packages, programs, folders and gate; exit code 1 if something is bad."""
     if show_settings:
@@ -146,6 +178,8 @@ def doctor(
         print(catalogue(), end="")
         return
     config = settings_of(config_path, settings)
+    if calibrate:
+        _measure_device(config)
     findings = [finding for check in CHECKS for finding in check(config)]
     if as_json:
         print_json([msgspec.structs.asdict(finding) for finding in findings])

@@ -80,6 +80,10 @@ class Daemon:
         return self.state / "fleet"
 
     @property
+    def device_path(self) -> Path:
+        return self.state / "device.json"
+
+    @property
     def models_folder(self) -> Path:
         return self.state / "models"
 

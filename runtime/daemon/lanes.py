@@ -18,8 +18,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
-
 from kernels.gate.word import GateReader, GateReading, boottime_ns
 from runtime.agent.assets import Assets, NoAssets
 from runtime.agent.protocol import Agent, Preempted, make_agent
@@ -37,7 +35,6 @@ from runtime.residency.pace import Pacer
 from runtime.residency.schedule import Scheduler
 from runtime.store.bundle import Bundle
 
-DEVICE_FILE = "device.json"  # in the state folder: what `idlehands doctor --calibrate` measured
 _T = TypeVar("_T")
 
 
@@ -245,11 +242,3 @@ class Lanes:
             busy_ns = time.perf_counter_ns() - began_ns - (pacer.paused_ns - paused_ns)
             self._costs.note(turn.session.key, busy_ns / 1e6, assets.bytes_read if assets is not None else 0)
         return result
-
-
-def read_device(path: Path) -> Device | None:
-    """Reads what `idlehands doctor --calibrate` measured, None if it was not run."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Device)
-    except (OSError, msgspec.DecodeError):
-        return None

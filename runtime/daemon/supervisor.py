@@ -84,6 +84,7 @@ class WorkerHandle:
             "gate_word": str(config.daemon.gate_word_path),
             "identity_folder": str(config.daemon.identity_folder),
             "models_folder": str(config.daemon.models_folder),
+            "device_path": str(config.daemon.device_path),
             "settings": config.worker,
             "log_level": config.daemon.log_level,
         }

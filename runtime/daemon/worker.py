@@ -28,7 +28,7 @@ from kernels.gate.word import REASONS, GateReader
 from runtime.config.config import Worker as WorkerSettings
 from runtime.daemon.assets import bundle_for
 from runtime.daemon.channel import Channel
-from runtime.daemon.lanes import DEVICE_FILE, Lanes, read_device
+from runtime.daemon.lanes import Lanes
 from runtime.daemon.worker_link import (
     Assign,
     Broken,
@@ -53,6 +53,7 @@ from runtime.jobs.runner import RunEnd, Runner, Step
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
 from runtime.residency.admission import AdmissionRefused
+from runtime.residency.calibration import read_device
 from runtime.store.errors import StoreError
 from runtime.store.models import ModelStore
 from runtime.telemetry.logs import configure_logs
@@ -75,6 +76,7 @@ class WorkerArguments(msgspec.Struct, frozen=True):
     gate_word: str
     identity_folder: str
     models_folder: str
+    device_path: str
     settings: WorkerSettings
     log_level: str
 
@@ -110,7 +112,8 @@ class WorkerProcess:
         self._identity = Identity.load(Path(arguments.identity_folder))
         self._models = ModelStore(Path(arguments.models_folder))
         state = self._models.root.parent
-        self._lanes = Lanes(arguments.settings, self._gate, read_device(state / DEVICE_FILE), state / "cache")
+        device = read_device(Path(arguments.device_path))
+        self._lanes = Lanes(arguments.settings, self._gate, device, state / "cache")
         self._works: dict[str, Work] = {}
         self._told: Models | None = None
         self._intents: dict[str, tuple[int, asyncio.Future[None]]] = {}

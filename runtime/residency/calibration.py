@@ -1,7 +1,8 @@
 """Measures the device for admission.py: how fast memory is read, and how fast the lanes compute, while they all work.
 
 Both by what is there anyway: numpy's maximum over an array far larger than the caches, on every lane at once, and the
-int8 work that the caller hands in. A fraction of a second; the median of several rounds.
+int8 work that the caller hands in. A fraction of a second; the median of several rounds. A worker knows what decisions
+cost by having seen them; `idlehands doctor --calibrate` keeps for it what it cannot see, the bandwidth.
 """
 
 from __future__ import annotations
@@ -10,27 +11,45 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from runtime.residency.admission import Device
+from runtime.store.files import write_atomically
 
 READ_BYTES = 64 << 20
 
 
 def calibrate(lanes: int, compute: Callable[[int], int], *, rounds: int = 5) -> Device:
     """Returns the device's model. `compute(lane)` does some int8 work and returns its operations."""
+    return replace(measure_reading(lanes, rounds=rounds), int8_GOPs=_rate(lanes, compute, rounds))
+
+
+def measure_reading(lanes: int, *, rounds: int = 5) -> Device:
+    """Returns the device's model without its int8 rate: as if computing took no time."""
     arrays = [np.ones(READ_BYTES // 8, np.int64) for _ in range(lanes)]
 
     def read(lane: int) -> int:
         arrays[lane].max()
         return READ_BYTES
 
-    return Device(
-        lanes=lanes,
-        read_GBps=_rate(lanes, read, rounds) * lanes,
-        int8_GOPs=_rate(lanes, compute, rounds),
-    )
+    return Device(lanes=lanes, read_GBps=_rate(lanes, read, rounds) * lanes, int8_GOPs=1e9)
+
+
+def write_device(path: Path, device: Device) -> None:
+    """Keeps a model of the device. Raises StoreUnusable."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(device)) + b"\n")
+
+
+def read_device(path: Path) -> Device | None:
+    """Returns what was kept, None if nothing was, or by another build."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Device)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _rate(lanes: int, work: Callable[[int], int], rounds: int) -> float:

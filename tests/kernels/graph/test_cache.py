@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from kernels.graph import model as model_module
 from kernels.graph import plan as plan_module
+from kernels.graph.errors import GraphError
 from kernels.graph.model import GraphModel, StepResult
 from tests.kernels.graph.qdq import Array, Builder
 
@@ -91,3 +93,26 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert result(GraphModel.load(model(), cache_dir=blocked)).shape == (1, 16, 8, 10)
+
+
+def test_a_known_hash_spares_reading_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model())
+    sha256 = hashlib.sha256(model()).hexdigest()
+    wanted = result(GraphModel.load(path, cache_dir=tmp_path, sha256=sha256))
+    path.unlink()
+    np.testing.assert_array_equal(result(GraphModel.load(path, cache_dir=tmp_path, sha256=sha256)), wanted)
+    with pytest.raises(GraphError, match="cannot be read"):
+        GraphModel.load(path, cache_dir=tmp_path)
+    with pytest.raises(GraphError, match="cannot be read"):
+        GraphModel.load(path, cache_dir=tmp_path, sha256="00" * 32)
+
+
+def test_all_who_load_a_model_share_its_packed_weights(tmp_path: Path) -> None:
+    result(GraphModel.load(model(), cache_dir=tmp_path))
+    (weights,) = tmp_path.glob("*.weights")
+    loaded = [GraphModel.load(model(), cache_dir=tmp_path) for _ in range(3)]
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    assert sum(str(weights) in line and " r--s " in line for line in maps) == len(loaded)
+    weights.unlink()  # what is mapped stays
+    np.testing.assert_array_equal(result(loaded[0]), result(loaded[2]))
