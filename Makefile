@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo oracles test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,6 +38,9 @@ fuzz: build      ## the session's machines, guided by coverage where atheris is 
 
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run
+
+oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
+	$(RUN) -m models.screen_agent.check_oracles
 
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also graphs and lm)
 	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done

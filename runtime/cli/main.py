@@ -17,6 +17,7 @@ VERBS = {
     "demo": ("runtime.cli.demo:demo", "The main job, live, on this machine."),
     "desktop": ("runtime.cli.desktop:desktop", "Let a car work on this desktop."),
     "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
+    "eval": ("runtime.cli.evaluate:evaluate", "Measure an agent on live pages and real applications."),
     "fleet": ("runtime.cli.fleet:fleet", "Many cars: simulate a day of them."),
     "gate": ("runtime.cli.gate:gate", "Replay a recording through the gate; prove the policy."),
     "install": ("runtime.cli.install:install", "Write systemd units, users and settings."),

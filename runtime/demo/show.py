@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import msgspec
 from firmware_bridge.bridge_settings import BridgeSettings
 from firmware_bridge.journal import read_journal
 from firmware_bridge.sources.cues import give_cue
-from runtime.config.config import Config, Daemon, Desktop, Worker
 from runtime.daemon.client import Client
 from runtime.daemon.control import LoadedModel
 from runtime.demo.drive import RETURN_CUE, write_trace
@@ -28,7 +26,7 @@ from runtime.evaluation.chromium import Chromium, find_chromium
 from runtime.evaluation.miniwob import MiniwobDriver, human_medians_s, page_path, task_lists
 from runtime.evaluation.recorder import compare_presses
 from runtime.evaluation.sheet import draw_sheet
-from runtime.evaluation.stage import Stage
+from runtime.evaluation.stage import Stage, fresh_config
 from runtime.evaluation.watch import Watch, following
 
 WIDTH, HEIGHT = 640, 480
@@ -57,7 +55,7 @@ async def show(bill: Playbill) -> dict[str, Any]:
     find_chromium()
     for task in (*bill.tasks, bill.resume_task):
         page_path(task)
-    config = _config(bill.folder)
+    config = fresh_config(bill.folder)
     watch = Watch()
     async with Stage(bill.folder, config, WIDTH, HEIGHT) as stage:
         with LiveView(watch, bill.quiet) as view:
@@ -110,18 +108,6 @@ async def _play(bill: Playbill, play: Play, view: LiveView, cue: Iterator[Callab
             await play.run_resumed(bill.resume_task, seeds, lambda: next(cue)())
         view.act(f"{task}: {bill.episodes} episodes")
         await play.run_task(task, [f"{bill.seed}-{episode}" for episode in range(bill.episodes)])
-
-
-def _config(folder: Path) -> Config:
-    """The demo's own folders, emptied: nothing of an earlier run is believed."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for part in ("run", "state", "desktop", "bridge"):
-        (folder / part).mkdir(parents=True, mode=0o700)
-    return Config(
-        daemon=Daemon(state_folder=str(folder / "state"), runtime_folder=str(folder / "run")),
-        worker=Worker(),
-        desktop=Desktop(state_folder=str(folder / "desktop")),
-    )
 
 
 def _closings(stage: Stage) -> list[int]:

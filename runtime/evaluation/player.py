@@ -23,7 +23,10 @@ GRACE_AFTER_PAGE_S = 5.0
 
 @dataclass
 class Episode:
-    """One episode. `elapsed_s` is the page's own time to the reward; `resumed`: the gate closed inside."""
+    """One episode. `elapsed_s` is the page's own time to the reward.
+
+    `interrupted`: the gate closed meanwhile and that was not meant, so it says nothing; `resumed`: it was meant.
+    """
 
     task: str
     seed: str
@@ -69,6 +72,7 @@ class Player:
         `wants_shot` says, once the episode is known, whether a picture of the page as it ended is taken.
         """
         await self.until_open()
+        closings = self.watch.closings
         started = await self.driver.start(seed, max_time_s=max_time_s)
         job = await self._submit(started)
         on_submitted()
@@ -84,7 +88,7 @@ class Player:
             raw_reward=finish.raw_reward,
             success=is_success(task, finish.raw_reward, self.graded),
             elapsed_s=finish.elapsed_s,
-            interrupted=was_cut and not is_cut,
+            interrupted=(was_cut or self.watch.closings != closings) and not is_cut,
             resumed=was_cut and is_cut,
             actions=actions,
         )

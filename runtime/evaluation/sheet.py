@@ -53,6 +53,17 @@ def draw_sheet(shots: Sequence[Shot], path: Path) -> None:
     sheet.save(path)
 
 
+def annotated(shot: Shot) -> Image:
+    """Returns the picture of `shot`, its empty part cut off, with the actions drawn on it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = _crop(Image.open(io.BytesIO(shot.picture)).convert("RGB"))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=10)
+    for number, (x, y, _) in enumerate(shot.marks, 1):
+        _draw_mark(draw, x, y, number, font)
+    return picture
+
+
 def _crop(picture: Image) -> Image:
     """Cuts off the part of the window that the page leaves empty (one colour down to the right and bottom edge)."""
     from PIL import Image, ImageChops

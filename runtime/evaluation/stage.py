@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kernels.gate.word import GateReader, GateWordError, boottime_ns
-from runtime.config.config import Config
+from runtime.config.config import Config, Daemon, Desktop, Worker
 from runtime.daemon.client import Client, DaemonAbsent
 from runtime.errors import RuntimeFault
 from runtime.evaluation.recorder import Recorded, Recorder
@@ -36,6 +36,18 @@ from runtime.transport.identity import Identity
 COMMAND = (sys.executable, "-m", "runtime.cli.main")
 START_S = 20.0
 STOP_S = 5.0
+
+
+def fresh_config(folder: Path) -> Config:
+    """Returns the settings of a stage in `folder`, emptied: nothing of an earlier run is believed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("run", "state", "desktop", "bridge"):
+        (folder / part).mkdir(parents=True, mode=0o700)
+    return Config(
+        daemon=Daemon(state_folder=str(folder / "state"), runtime_folder=str(folder / "run")),
+        worker=Worker(),
+        desktop=Desktop(state_folder=str(folder / "desktop")),
+    )
 
 
 class StageFailed(RuntimeFault):

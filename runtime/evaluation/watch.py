@@ -42,6 +42,7 @@ class Watch:
     yields: dict[str, dict[str, Any]] = field(default_factory=dict)
     worker_ended_ns: list[int] = field(default_factory=list)
     gate: tuple[str, tuple[str, ...]] = ("absent", ())
+    closings: int = 0
     jobs_over: int = 0
     acted: asyncio.Event = field(default_factory=asyncio.Event)
     _unheard: list[str] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Watch:
     def hear(self, event: Event) -> None:
         detail = json.loads(event.detail)
         if event.kind == "gate":
+            self.closings += self.gate[0] == "open" != detail["state"]
             self.gate = (detail["state"], tuple(detail["reasons"]))
         elif event.kind == "action":
             times = {key: detail[key] for key in detail if key.endswith("_us")}

@@ -1,0 +1,167 @@
+"""`idlehands eval`: how well and how fast an agent works, on live pages and on real applications."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.cli.options import json_option, print_json, print_table
+
+BUNDLES = Path(__file__).parents[2] / "models" / "bundles"
+
+
+@click.group(name="eval")
+def evaluate() -> None:
+    """Measure an agent through the whole product: car, daemon, worker, wire, connector, screen."""
+
+
+@evaluate.command()
+@click.option(
+    "--split", default="train", show_default=True, type=click.Choice(["train", "unseen"]), help="Which pages."
+)
+@click.option("--tasks", default="", help="Pages by name instead, with commas between; any of the package.")
+@click.option("--episodes", default=50, show_default=True, type=click.IntRange(1, 10_000), help="Of each page.")
+@click.option("--seeds", default="eval", show_default=True, help="Prefix of the seeds: PREFIX-0, PREFIX-1, …")
+@click.option("--agent", default="text_reader", show_default=True, help="Which agent acts.")
+@click.option("--model", default="", help="Its model bundle, by name; default: the agent's own.")
+@click.option(
+    "--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle to install, too."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 16), help="So many at once.")
+@click.option("--out", default="out/eval", show_default=True, type=click.Path(path_type=Path), help="Report, logs.")
+@json_option
+def miniwob(
+    split: str,
+    tasks: str,
+    episodes: int,
+    seeds: str,
+    agent: str,
+    model: str,
+    bundle: Path | None,
+    workers: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Work MiniWoB++ pages in live Chromium from their pixels.
+
+    Pages of the split `train` leave annotated pictures of failures and OUT/report.html. Pages that are not for training
+    leave a row each and a line in models/screen_agent/unseen.jsonl; they are worked only with what is committed.
+    """
+    from runtime.evaluation.miniwob import task_lists
+
+    lists = task_lists()
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip()) or tuple(lists[split])
+    splits = {name: next((kind for kind in ("train", "unseen") if name in lists[kind]), "other") for name in names}
+    if seeds.startswith("train-"):
+        raise click.UsageError("seeds that begin with 'train-' are those of the demonstrations; take another prefix")
+    report = _run(splits, episodes, seeds, agent, model, bundle, workers, out.resolve())
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report)
+
+
+def _run(
+    splits: dict[str, str],
+    episodes: int,
+    seeds: str,
+    agent: str,
+    model: str,
+    bundle: Path | None,
+    workers: int,
+    out: Path,
+) -> dict[str, Any]:
+    from runtime.agent.protocol import check_kind
+    from runtime.demo.show import POLICY, TRACE
+    from runtime.evaluation import unseen
+    from runtime.evaluation.miniwob import human_medians_s
+    from runtime.evaluation.page_report import write_page
+    from runtime.evaluation.player import Episode
+    from runtime.evaluation.scores import summary, wilson
+    from runtime.evaluation.trial import Trial, run_trial
+
+    check_kind(agent)
+    is_open = all(split == "train" for split in splits.values())
+    if any(split == "unseen" for split in splits.values()):
+        commit: str | None = unseen.committed(bundle)
+    else:
+        commit = unseen.head()
+    trial = Trial(
+        tasks=tuple(splits),
+        episodes=episodes,
+        seeds=seeds,
+        agent=agent,
+        model=model,
+        bundles=BUNDLES,
+        bundle=bundle,
+        source=_parked(TRACE, out),
+        policy=POLICY,
+        folder=out,
+        workers=workers,
+        wants_pictures=is_open,
+    )
+
+    def tell(task: str, of_task: list[Episode]) -> None:
+        counted = [episode for episode in of_task if not episode.interrupted]
+        won = sum(episode.success for episode in counted)
+        low, high = wilson(won, len(counted))
+        print(f"{task:28} {won:4} of {len(counted)}  ({low:.2f} … {high:.2f})", file=sys.stderr, flush=True)
+
+    outcome = asyncio.run(run_trial(trial, tell))
+    bundles = [bundle] if bundle is not None else sorted(BUNDLES.glob("*.ihb"))
+    report: dict[str, Any] = {
+        "agent": agent,
+        "split": ", ".join(sorted(set(splits.values()))),
+        "seeds": seeds,
+        "commit": commit,
+        "bundles": {path.name: unseen.sha256_of(path) for path in bundles},
+        **summary(splits, outcome.episodes, human_medians_s()),
+        "seconds": round(outcome.seconds, 1),
+    }
+    if not is_open:
+        unseen.write_down(report)
+    write_page(report, outcome.shots if is_open else (), out / "report.html")
+    (out / "report.json").write_text(_as_json(report))
+    return report
+
+
+def _parked(trace: Path, out: Path) -> str:
+    """Returns a source in which a car drives for some seconds, parks, is plugged in, and stays."""
+    from runtime.demo.drive import write_trace
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_trace(trace, out / "drive.jsonl", 1)
+    return f"trace:{out / 'drive.jsonl'}?cues={{run}}/cues&end=hold"
+
+
+def _as_json(report: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(report, indent=2) + "\n"
+
+
+def print_report(report: dict[str, Any]) -> None:
+    columns = ("task", "won", "95 %", "raw 1", "raw>0", "cut", "p50 s", "x person", "by")
+    rows = [
+        (
+            row["name"],
+            f"{row['successes']}/{row['episodes']}",
+            f"{row['wilson_low']:.2f}…{row['wilson_high']:.2f}",
+            row["raw_1"],
+            row["raw_above_0"],
+            row["interrupted"],
+            "" if row["episode_s_p50"] is None else row["episode_s_p50"],
+            "" if row["human_multiple"] is None else row["human_multiple"],
+            row["human_source"].split()[0] if row["human_source"] else "",
+        )
+        for row in report["tasks"]
+    ]
+    print_table(f"idlehands eval miniwob, agent {report['agent']}, split {report['split']}", columns, rows)
+    rate, multiple = report["success_rate"], report["human_multiple"]
+    print(f"success         {'none' if rate is None else f'{100 * rate:.1f} %'} of {report['episodes']} episodes")
+    print(f"tasks           {report['tasks_at_90']} of {len(report['tasks'])} at 90 % or more")
+    print(f"speed           {'no human time for these' if multiple is None else f'{multiple:.1f} times a person'}")

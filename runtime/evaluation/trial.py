@@ -1,0 +1,171 @@
+"""Evaluates an agent on pages: one stage a worker, each with an X server, a browser, a car and a daemon of its own.
+
+    tasks ─► workers ─► stage: bridge ─► gate ─► daemon ─► worker ─► connector ─► Chromium ─► episodes, failures
+
+Every episode goes the product's whole way. One that the gate cut is repeated and counted as interrupted. Before the
+first, and after every closing of the gate, one more is played that does not count: a new worker loads its models in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.daemon.client import Client
+from runtime.errors import RuntimeFault
+from runtime.evaluation.chromium import Chromium, ChromiumFailed, find_chromium
+from runtime.evaluation.miniwob import MiniwobDriver, page_path, task_lists
+from runtime.evaluation.player import Episode, Player
+from runtime.evaluation.sheet import Shot
+from runtime.evaluation.stage import Stage, fresh_config
+from runtime.evaluation.watch import Watch, following
+
+WIDTH, HEIGHT = 640, 480
+PICTURES_A_TASK = 6
+MOST_REPEATS = 20
+
+
+class EvaluationFailed(RuntimeFault):
+    """An evaluation could not be carried out: a page hung, or the gate never stayed open."""
+
+    next_step = "see the logs in the run's folder"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is evaluated. `source` and `policy` are the car that carries it: parked, plugged in, its gate open.
+
+    `bundles` is the folder of model bundles that are installed; `bundle` one more, which then is the agent's.
+    """
+
+    tasks: tuple[str, ...]
+    episodes: int
+    seeds: str
+    agent: str
+    model: str
+    bundles: Path
+    bundle: Path | None
+    source: str
+    policy: Path
+    folder: Path
+    workers: int = 1
+    wants_pictures: bool = False
+
+
+@dataclass
+class Outcome:
+    """Episodes by task in the trial's order, and pictures of failures."""
+
+    episodes: dict[str, list[Episode]]
+    shots: list[Shot] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def seed_of(trial: Trial, number: int) -> str:
+    return f"{trial.seeds}-{number}"
+
+
+async def run_trial(trial: Trial, on_task: Callable[[str, list[Episode]], None]) -> Outcome:
+    """Runs every episode; `on_task` hears of each task that is done. Raises PageMissing before anything is started."""
+    find_chromium()
+    for task in trial.tasks:
+        page_path(task)
+    began_s = time.monotonic()
+    outcome = Outcome({task: [] for task in trial.tasks})
+    waiting = deque(trial.tasks)
+    workers = [
+        asyncio.create_task(_work(trial, number, waiting, outcome, on_task))
+        for number in range(min(trial.workers, len(trial.tasks)))
+    ]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    outcome.seconds = time.monotonic() - began_s
+    return outcome
+
+
+async def _work(
+    trial: Trial,
+    number: int,
+    waiting: deque[str],
+    outcome: Outcome,
+    on_task: Callable[[str, list[Episode]], None],
+) -> None:
+    """Takes tasks from `waiting` until none is left, on a stage of its own."""
+    folder = trial.folder / f"worker-{number}"
+    config, watch = fresh_config(folder), Watch()
+    async with Stage(folder, config, WIDTH, HEIGHT) as stage:
+        stage.pair()
+        stage.install_models(_bundles(trial, folder))
+        await stage.start_desktop()
+        await stage.start_daemon()
+        await stage.start_bridge(trial.source.format(run=folder / "run"), trial.policy, folder / "bridge")
+        async with following(config, watch), await Client.connect(config.daemon.control_path) as client:
+            browser = await Chromium.start(stage.x.display, WIDTH, HEIGHT)
+            try:
+                player = Player(
+                    client=client,
+                    driver=MiniwobDriver(browser),
+                    watch=watch,
+                    desktop_url=stage.desktop_url,
+                    agent=trial.agent,
+                    model=trial.model,
+                    graded=frozenset(task_lists()["graded"]),
+                )
+                while waiting:
+                    task = waiting.popleft()
+                    await _task(trial, player, task, outcome)
+                    on_task(task, outcome.episodes[task])
+            finally:
+                await browser.close()
+
+
+async def _task(trial: Trial, player: Player, task: str, outcome: Outcome) -> None:
+    await player.driver.open(task)
+    pictures = 0
+
+    warm_at = -1
+
+    def is_wanted(episode: Episode) -> bool:
+        return trial.wants_pictures and not episode.success and not episode.interrupted and pictures < PICTURES_A_TASK
+
+    for number in range(trial.episodes):
+        for _ in range(MOST_REPEATS):
+            try:
+                if player.watch.closings != warm_at:  # a new worker, which still has to load its models
+                    await player.play(task, "warm-up")
+                    warm_at = player.watch.closings
+                episode, shot = await player.play(task, seed_of(trial, number), wants_shot=is_wanted)
+            except ChromiumFailed as error:
+                raise EvaluationFailed(f"{task}, seed {seed_of(trial, number)}: {error}") from error
+            outcome.episodes[task].append(episode)
+            if shot is not None:
+                pictures += 1
+                outcome.shots.append(shot)
+            if not episode.interrupted:
+                break
+        else:
+            raise EvaluationFailed(f"{task}: the gate closed in {MOST_REPEATS} tries of one episode")
+
+
+def _bundles(trial: Trial, folder: Path) -> Path:
+    """Returns a folder with the bundles to install: those of the project, and the trial's own in place of its kin."""
+    if trial.bundle is None:
+        return trial.bundles
+    chosen = folder / "bundles"
+    chosen.mkdir()
+    for path in trial.bundles.glob("*.ihb"):
+        if path.name != trial.bundle.name:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(path, chosen / path.name)
+    shutil.copyfile(trial.bundle, chosen / trial.bundle.name)
+    return chosen
