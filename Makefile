@@ -6,13 +6,16 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo oracles test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: build      ## the main job, live, on this machine; report and contact sheet in out/demo
 	$(VENV)/bin/idlehands demo
+
+demo-fleet: build ## two cars, one desktop: the first is driven off, the second finishes; report in out/demo-fleet
+	$(VENV)/bin/idlehands demo-fleet
 
 test: build      ## all tests
 	$(RUN) -m pytest

@@ -15,6 +15,7 @@ from runtime.cli.verbs import Verbs
 VERBS = {
     "bridge": ("runtime.cli.bridge:bridge", "Read the vehicle, decide by policy, write the gate word."),
     "demo": ("runtime.cli.demo:demo", "The main job, live, on this machine."),
+    "demo-fleet": ("runtime.cli.demo_fleet:demo_fleet", "A task that moves from car to car, live."),
     "desktop": ("runtime.cli.desktop:desktop", "Let a car work on this desktop."),
     "doctor": ("runtime.cli.doctor:doctor", "Check this installation and say what is missing."),
     "eval": ("runtime.cli.evaluate:evaluate", "Measure an agent on live pages and real applications."),

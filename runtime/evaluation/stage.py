@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from firmware_bridge.settings import as_dict
 from kernels.gate.word import GateReader, GateWordError, boottime_ns
 from runtime.config.config import Config, Daemon, Desktop, Worker
 from runtime.daemon.client import Client, DaemonAbsent
@@ -140,10 +141,14 @@ class Stage:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for actor in reversed(self._actors):
-            await actor.stop()
+        await self.stop_actors()
         self.recorded = self.recorder.stop()
         self.x.__exit__(None, None, None)
+
+    async def stop_actors(self) -> None:
+        """Ends every process but the X server and its witness, the last one first."""
+        for actor in reversed(self._actors):
+            await actor.stop()
 
     def _actor(self, name: str) -> Actor:
         actor = Actor(name, self.folder)
@@ -153,15 +158,14 @@ class Stage:
     @property
     def flags(self) -> tuple[str, ...]:
         """What makes every verb of the command line look at this stage."""
-        daemon = self.config.daemon
-        return (
-            "--set",
-            f"daemon.state_folder={daemon.state_folder}",
-            "--set",
-            f"daemon.runtime_folder={daemon.runtime_folder}",
-            "--set",
-            f"desktop.state_folder={self.config.desktop.state_folder}",
-        )
+        daemon, fleet = self.config.daemon, self.config.fleet
+        settings = {
+            "daemon.state_folder": daemon.state_folder,
+            "daemon.runtime_folder": daemon.runtime_folder,
+            "desktop.state_folder": self.config.desktop.state_folder,
+            **{f"fleet.{name}": value for name, value in as_dict(fleet).items() if value and fleet.server},
+        }
+        return tuple(part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
 
     def pair(self) -> None:
         """Gives both ends an identity and makes each trust the other's certificate, as a person would by pairing."""

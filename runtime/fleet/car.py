@@ -32,7 +32,7 @@ from runtime.jobs.store import Capabilities, Claim, JobStore, JobStoreError
 
 log = logging.getLogger("idlehands.fleet")
 WAIT_S = 5.0  # a pull waits so long at the server before it asks anew
-ASKED_S = 1.0  # the daemon asks every quarter of a second while it could take a job
+ASKED_S = 0.6  # the daemon asks every quarter of a second while it could take a job
 POLL_S = 0.05
 FLUSH_S = 1.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
@@ -131,6 +131,8 @@ class CarJobs:
         if claim.job not in self._mine:
             return await self._local.release(claim, reason, checkpoint, actions=actions, is_fault=is_fault)
         encoded = b"" if checkpoint is None else checkpoint.encode()
+        if not is_fault:
+            self._asked_s = float("-inf")  # the gate has closed: nothing is taken until the daemon asks again
         return await self._end(claim, GivenBack(reason, encoded, actions, is_fault))
 
     async def cancel(self, job: str, reason: str) -> Job:
