@@ -11,8 +11,7 @@ import random
 import sys
 from collections.abc import Sequence
 
-from models.screen_agent.oracles.oracle import Oracle
-from models.screen_agent.record import known_tasks, record_episode
+from models.screen_agent.record import known_tasks, open_page, record_episode
 from models.screen_agent.workplace import Workplace
 from runtime.evaluation.chromium import ChromiumFailed
 
@@ -21,8 +20,7 @@ ENOUGH = 0.95
 
 async def success_of(place: Workplace, task: str, episodes: int, verbose: bool = False) -> tuple[int, float]:
     """Returns how many of `episodes` succeeded, and the mean number of steps."""
-    await place.driver.open(task)
-    await Oracle(place.browser, place.scale, random.Random(0)).load()
+    await open_page(place, task)
     good = steps = 0
     for number in range(episodes):
         seed = f"oracle-{number}"
@@ -30,8 +28,7 @@ async def success_of(place: Workplace, task: str, episodes: int, verbose: bool =
             episode = await record_episode(place, task, seed, random.Random(seed), disturbed=False, plain=True)
         except ChromiumFailed as error:
             print(f"{task} {seed}: {error}", file=sys.stderr)
-            await place.driver.open(task)
-            await Oracle(place.browser, place.scale, random.Random(0)).load()
+            await open_page(place, task)
             continue
         good += episode.success
         steps += len(episode.steps)

@@ -71,10 +71,15 @@ async def record_episode(
     return Episode(task, seed, started.utterance, place.scale, width, height, raw, success, steps)
 
 
-async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tuple[int, int]:
-    """Records one shard of `task`. Returns how many episodes it has and how many were tried."""
+async def open_page(place: Workplace, task: str) -> None:
+    """Opens the page of `task` afresh, with the oracles in it."""
     await place.driver.open(task)
     await Oracle(place.browser, place.scale, random.Random(0)).load()
+
+
+async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tuple[int, int]:
+    """Records one shard of `task`. Returns how many episodes it has and how many were tried."""
+    await open_page(place, task)
     episodes: list[Episode] = []
     tried = 0
     while len(episodes) < SHARD_EPISODES and tried < TRIES * SHARD_EPISODES:
@@ -86,11 +91,12 @@ async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tu
             episode = await record_episode(place, task, seed, random.Random(seed))
         except ChromiumFailed as error:
             print(f"{task} {seed}: {error}", file=sys.stderr, flush=True)
-            await place.driver.open(task)
-            await Oracle(place.browser, place.scale, random.Random(0)).load()
+            await open_page(place, task)
             continue
         if episode.success and episode.steps:
             episodes.append(episode)
+        if not episode.success:  # what it left open would be in the way of the next
+            await open_page(place, task)
     if episodes:
         write_shard(out, task, f"{shard:04}", episodes)
     return len(episodes), tried

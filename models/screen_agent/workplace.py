@@ -72,7 +72,7 @@ class Workplace:
         """Starts an episode with this look; returns when it is drawn and nothing moves any more."""
         self._size = (round(look.width * self.scale), round(look.height * self.scale))
         self.desktop.apply(Move(self._x.width - 2, self._x.height - 2), None, self._step())  # nothing is hovered
-        await self.browser.evaluate(apply_script(look))
+        await self.browser.evaluate(apply_script(look) + "; document.activeElement?.blur()")
         started = await self.driver.start(seed, max_time_s=TIME_LIMIT_S)
         if self._finish is not None:
             self._finish.cancel()

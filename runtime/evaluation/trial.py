@@ -151,6 +151,8 @@ async def _task(trial: Trial, player: Player, task: str, outcome: Outcome) -> No
             if shot is not None:
                 pictures += 1
                 outcome.shots.append(shot)
+            if not episode.success:  # what it left open on the page would be in the way of the next
+                await player.driver.open(task)
             if not episode.interrupted:
                 break
         else:

@@ -150,8 +150,11 @@
     if (right(field.value) && (end || field.value !== begin || !items.length)) return submit();
     const fitting = items.filter(item => right(text(item)));
     if (fitting.length && field.value === begin) return click(fitting);
-    if (field.value === begin) return wait(300);
-    return fill(field, begin);
+    if (field.value !== begin) { ih.memory.waited = 0; return fill(field, begin); }
+    ih.memory.waited = (ih.memory.waited ?? 0) + 1;
+    if (ih.memory.waited <= 2) return wait(300);
+    ih.memory.waited = 1;
+    return document.activeElement === field ? key('down') : click(field);
   });
   task('use-spinner', () => {
     const goal = +match(/Select (-?\d+)/)[1], now = parseInt(one('#spinner').value, 10) || 0;
