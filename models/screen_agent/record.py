@@ -19,13 +19,16 @@ from pathlib import Path
 
 from models.screen_agent.disturb import disturbance
 from models.screen_agent.episodes import SEED_PREFIX, SUFFIX, Episode, Step, pack_frame, write_shard
-from models.screen_agent.looks import SCALES, look_of
+from models.screen_agent.looks import MADE, SCALES, look_of
 from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
 from models.screen_agent.workplace import Workplace
-from runtime.evaluation.chromium import ChromiumFailed
+from runtime.evaluation.chromium import ChromiumFailed, page_url
 from runtime.evaluation.miniwob import is_success, task_lists
-from runtime.wire.actions import Action
+from runtime.wire.actions import Action, Done
 
+# Pages of our own: made-up applications, a kind each (pages/made.js).
+MADE_PAGE = Path(__file__).parent / "pages" / "made.html"
+MADE_TASKS = tuple(MADE + kind for kind in ("form", "dialog", "menu", "table", "list", "tabs", "links"))
 SHARD_EPISODES = 10
 TRIES = 3  # so many times the episodes of a shard are tried before it is left short
 MAX_STEPS = 70
@@ -57,12 +60,16 @@ async def record_episode(
         if disturbed:
             wrong = disturbance(task, move.label, await oracle.harmless(), place.size, rng)
         taken = wrong or move.label
+        if isinstance(taken, Done):
+            steps.append(Step(frame, taken, [], [], "", taken, False))
+            await place.browser.evaluate("core.endEpisode(core.achieved)")
+            break
         if not await place.apply(taken):
             idle += 1
             continue
         steps.append(Step(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
         await (place.settle(0.06, 0.08) if live else place.settle())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.02)
     raw = place.finish.raw_reward if place.finish is not None else 0.0
     if place.finish is None:
         await place.browser.evaluate("core.endEpisode(0)")
@@ -73,7 +80,10 @@ async def record_episode(
 
 async def open_page(place: Workplace, task: str) -> None:
     """Opens the page of `task` afresh, with the oracles in it."""
-    await place.driver.open(task)
+    if task in MADE_TASKS:
+        await place.driver.open_url(task, f"{page_url(MADE_PAGE)}?kind={task.removeprefix(MADE)}")
+    else:
+        await place.driver.open(task)
     await Oracle(place.browser, place.scale, random.Random(0)).load()
 
 
@@ -121,11 +131,11 @@ async def record(tasks: Sequence[str], shards: int, out: Path, name: str) -> Non
 
 
 async def known_tasks() -> list[str]:
-    """Returns the training tasks that have an oracle."""
+    """Returns the training tasks that have an oracle, and those of our own pages."""
     async with Workplace(1.0) as place:
         await place.driver.open("click-test-2")
         known = await tasks_with_oracle(place.browser)
-    return [task for task in task_lists()["train"] if task in known]
+    return [task for task in (*task_lists()["train"], *MADE_TASKS) if task in known]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     tasks = [task for task in chosen.tasks.split(",") if task] or asyncio.run(known_tasks())
-    foreign = sorted(set(tasks) - set(task_lists()["train"]))
+    foreign = sorted(set(tasks) - set(task_lists()["train"]) - set(MADE_TASKS))
     if foreign:
         parser.error(f"only training tasks may be recorded, not {', '.join(foreign)}")
     if chosen.workers == 1:

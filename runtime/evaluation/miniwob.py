@@ -141,11 +141,14 @@ class MiniwobDriver:
 
     async def open(self, task: str) -> None:
         """Loads the page of `task`; PageMissing if the package has none of that name."""
-        path = page_path(task)
+        await self.open_url(task, page_url(page_path(task)))
+
+    async def open_url(self, task: str, url: str) -> None:
+        """Loads a page that speaks as those of the package do (`core`), and calls it `task`."""
         if not self._task:
             await self._browser.command("Runtime.addBinding", name=_BINDING)
         self._loaded.clear()
-        await self._browser.command("Page.navigate", url=page_url(path))
+        await self._browser.command("Page.navigate", url=url)
         await asyncio.wait_for(self._loaded.wait(), 20)
         await self._browser.evaluate(_PREPARE)
         self._task = task

@@ -16,10 +16,10 @@ from typing import Any
 
 from models.screen_agent.episodes import Box
 from runtime.evaluation.chromium import Chromium
-from runtime.wire.actions import Action, Click, Drag, Key, Scroll, Type, Wait
+from runtime.wire.actions import Action, Click, Done, Drag, Key, Scroll, Type, Wait
 from runtime.wire.actions import Move as MovePointer
 
-_FILES = ("helpers.js", "clicking.js", "forms.js", "shapes.js", "sites.js")
+_FILES = ("helpers.js", "clicking.js", "forms.js", "shapes.js", "sites.js", "made.js")
 _INNER = 0.7  # clicks fall into this part of a box around its middle: its edge belongs to something else, often
 
 
@@ -90,6 +90,8 @@ class Oracle:
         act = told["act"]
         if act == "type":
             return Type(told["text"])
+        if act == "done":
+            return Done()
         if act == "key":
             return Key(told["chord"])
         if act == "wait":
