@@ -24,7 +24,7 @@ VERBS = {
     "install": ("runtime.cli.install:install", "Write systemd units, users and settings."),
     "jobs": ("runtime.cli.jobs:jobs", "List, show and cancel jobs."),
     "ledger": ("runtime.cli.ledger:ledger", "What runs used: verify the chain, sum it up."),
-    "model": ("runtime.cli.model:model", "Pack, sign, install, list, verify and quantise model bundles."),
+    "model": ("runtime.cli.model:model", "Pack, sign, install, fetch, verify and quantise model bundles."),
     "pair": ("runtime.cli.pair:pair", "Make a car and a desktop trust each other by a code; rotate, revoke."),
     "relay": ("runtime.cli.relay:relay", "Join cars and desktops that can both only dial out."),
     "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),

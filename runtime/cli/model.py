@@ -1,4 +1,4 @@
-"""`idlehands model`: pack, sign, install, list, verify, pin, roll back, remove, collect, quantise."""
+"""`idlehands model`: pack, sign, install, list, verify, pin, roll back, remove, collect, quantise, fetch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import ClassVar
 import click
 import msgspec
 
+from runtime.cli.model_fetch import fetch, publish, share
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.errors import RuntimeFault
 from runtime.store import bundle as bundles
@@ -36,6 +37,7 @@ def model(ctx: click.Context, config_path: str | None, settings: tuple[str, ...]
     idlehands model pack out/my-model my-model.ihb      a folder with bundle.toml and the files
     idlehands model sign my-model.ihb                   by this machine's development key, or --key FILE
     idlehands model install my-model.ihb                checks every byte, then activates it
+    idlehands model fetch https://models.example nav-1.2.0.ihb    fetches what is nowhere here, and installs it
     """
     ctx.obj = settings_of(config_path, settings).daemon.models_folder
 
@@ -173,3 +175,7 @@ def quantize(arguments: tuple[str, ...]) -> None:
             command, cwd=os.getcwd(), env={**os.environ, "PYTHONPATH": str(checkout)}, check=False
         ).returncode
     )
+
+
+for verb in (publish, share, fetch):
+    model.add_command(verb)

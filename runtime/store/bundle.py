@@ -116,6 +116,15 @@ def verify(path: Path, trusted: TrustedKeys) -> Manifest:
     return manifest
 
 
+def copy_archive(path: Path, destination: Path) -> None:
+    """Writes a bundle (folder or .ihb) anew as one file at `destination`, every byte checked against its manifest."""
+    with open_source(path) as source:
+        data, signature = source.head()
+        manifest = decode_manifest(data)
+        destination.unlink(missing_ok=True)
+        _write_archive(destination, data, signature, manifest, source)
+
+
 def check_head(data: bytes, signature: bytes | None, trusted: TrustedKeys, where: str) -> Manifest:
     """Checks the signature before the manifest is parsed. Raises UntrustedBundle, BundleError."""
     if signature is None:
