@@ -10,6 +10,8 @@ cdef extern from "common/gate_word.h":
     ctypedef struct ih_gate:
         pass
 
+from kernels.common.pool cimport IH_POOL_MOST, pool_count
+
 cdef extern from "graph/graph.h":
     enum: IH_GRAPH_PARAMS
     enum: IH_GRAPH_REGIONS
@@ -34,7 +36,7 @@ cdef extern from "graph/graph.h":
         ih_graph_kernel *kernel[IH_OP_KINDS]
     const ih_graph_variant *ih_graph_variant_at(int index) nogil
     double ih_graph_peak_gops() nogil
-    int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate) nogil
+    int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate, int threads) nogil
 
 cdef extern from *:
     """
@@ -91,6 +93,7 @@ EWISE_BLOCK = IH_EWISE_BLOCK
 EWISE_REGS = IH_EWISE_REGS
 EWISE_SPREADS = IH_EWISE_SPREADS
 PARAMS = IH_GRAPH_PARAMS
+MAX_THREADS = IH_POOL_MOST
 REGIONS = IH_GRAPH_REGIONS
 KINDS = tuple(ih_kind_names[i].decode("ascii") for i in range(IH_OP_KINDS))
 EWISE_OPS = {ih_ewise_names[i].decode("ascii"): i for i in range(IH_EW_OPS)}
@@ -104,6 +107,11 @@ def _param_names():
 
 
 PARAM_NAMES = _param_names()
+
+
+def pool_counts():
+    """Returns (jobs shared out, chunks that workers did, times that the caller waited for one that had lost its core)."""
+    return pool_count()
 
 
 def variants():
@@ -214,11 +222,12 @@ cdef class Runner:
         for index in range(self.held):
             PyBuffer_Release(&self.views[index])
 
-    def step(self, uintptr_t gate=0):
-        """Runs on; returns True when done, False when the gate (address of an ih_gate, 0: none) closed."""
+    def step(self, uintptr_t gate=0, int threads=1):
+        """Runs on, with up to `threads` threads; returns True when done, False when the gate (address of an ih_gate, 0:
+        none) closed."""
         cdef int status
         with nogil:
-            status = ih_graph_step(&self.run, self.variant, <const ih_gate *>gate)
+            status = ih_graph_step(&self.run, self.variant, <const ih_gate *>gate, threads)
         return status == IH_DONE
 
     @property

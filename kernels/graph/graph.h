@@ -210,8 +210,9 @@ IH_GRAPH_VARIANTS(IH_VARIANT_DECLARE)
 
 const ih_graph_variant *ih_graph_variant_at(int index); /* NULL past the end */
 
-/* Runs on from where `run` stands. IH_DONE, or IH_PREEMPTED when the gate closed: call again to go on. */
-int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate);
+/* Runs on from where `run` stands, with up to `threads` threads and the same bits for any number of them. IH_DONE, or
+ * IH_PREEMPTED when the gate closed: call again to go on. */
+int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate, int threads);
 
 /* int8 GOP/s of one core's dot-product instruction, measured now; 0 where it has none that is known. */
 double ih_graph_peak_gops(void);

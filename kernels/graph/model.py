@@ -78,15 +78,19 @@ class Run:
             regions = (arena, model.weights_memory, plan.constants, *parts)
             self._runners.append(_graph.Runner(plan.ops, model.variant, regions, writable))
         self._image = 0
+        self.threads = model.threads
         self._arena: mmap.mmap | None = arena
 
-    def step(self, gate: int = 0) -> StepResult:
+    def step(self, gate: int = 0, threads: int | None = None) -> StepResult:
         """Runs until done or until the gate closes; called again, goes on with the same bits.
 
-        `gate` is the address of an `ih_gate` (kernels.gate.word.GateToken.address), 0 for none. The GIL is released.
+        `gate` is the address of an `ih_gate` (kernels.gate.word.GateToken.address), 0 for none. `threads` (default: the
+        run's `threads`, which begin as the model's) is how many may work, this one included; it may differ from step to
+        step and is not seen in the result. The GIL is released.
         """
+        most = self.threads if threads is None else threads
         while self._image < len(self._runners):
-            if not self._runners[self._image].step(gate):
+            if not self._runners[self._image].step(gate, most):
                 return StepResult.PREEMPTED
             self._image += 1
         if self._arena is not None:
@@ -127,6 +131,8 @@ class GraphModel:
     ) -> None:
         self.name = name
         self.variant = variant
+        self.threads = 1
+        """Threads that a new run may use, the caller's included; what more than the CPUs is asked for gains nothing."""
         self._content = read
         self._independent_batch = independent_batch
         self._cache = cache

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 _F32 = NDArray[np.float32]
 _I32 = NDArray[np.int32]
 
+MAX_THREADS: int
+
+def pool_counts() -> tuple[int, int, int]: ...
 def variants() -> list[str]: ...
 
 class Weights:
@@ -36,8 +39,11 @@ class Step:
     model: Model
     max_tokens: int
     max_positions: int
+    max_threads: int
     pending: bool
-    def __init__(self, model: Model, variant: str, max_tokens: int, max_positions: int) -> None: ...
+    def __init__(
+        self, model: Model, variant: str, max_tokens: int, max_positions: int, max_threads: int = 1
+    ) -> None: ...
     def begin(
         self,
         tokens: _I32,
@@ -47,7 +53,7 @@ class Step:
         logits: _F32 | None,
         panels: _I32 | None = None,
     ) -> None: ...
-    def run(self, gate: int = 0, chunk_budget: int = 0) -> bool: ...
+    def run(self, gate: int = 0, chunk_budget: int = 0, threads: int = 1) -> bool: ...
 
 def sample(
     logits: _F32,

@@ -9,6 +9,8 @@ cdef extern from "common/gate_word.h":
     ctypedef struct ih_gate:
         pass
 
+from kernels.common.pool cimport IH_POOL_MOST, pool_count
+
 cdef extern from "lm/memory.h":
     void *ih_lm_map(size_t size) nogil
     void ih_lm_unmap(void *at, size_t size) nogil
@@ -86,7 +88,7 @@ cdef extern from "lm/lm.h":
         const int32_t *head_panels
         float *logits
         size_t logits_stride
-        int32_t op, item, chunk_budget
+        int32_t op, item, chunk_budget, max_tokens, max_threads
         const ih_lm_variant *variant
     ctypedef struct ih_lm_sampling:
         float temperature
@@ -96,12 +98,20 @@ cdef extern from "lm/lm.h":
     const ih_lm_variant *ih_lm_variant_at(int32_t index) nogil
     size_t ih_lm_panel_bytes(int32_t type, int32_t cols) nogil
     void ih_lm_row(const ih_lm_matrix *w, int32_t row, float *y) nogil
-    size_t ih_lm_step_bytes(const ih_lm_model *model, int32_t max_tokens, int32_t max_positions) nogil
-    void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_tokens, int32_t max_positions, void *scratch) nogil
+    size_t ih_lm_step_bytes(const ih_lm_step *step, const ih_lm_model *model, int32_t max_positions) nogil
+    void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_positions, void *scratch) nogil
     int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant) nogil
-    int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate) nogil
+    int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate, int32_t threads) nogil
     int32_t ih_lm_sample(const float *logits, int32_t n, const ih_lm_sampling *sampling, uint64_t at, float *scratch) nogil
     int32_t ih_lm_argmax(const float *x, int32_t n) nogil
+
+
+MAX_THREADS = IH_POOL_MOST
+
+
+def pool_counts():
+    """Returns (jobs shared out, chunks that workers did, times that the caller waited for one that had lost its core)."""
+    return pool_count()
 
 
 def variants():
@@ -280,21 +290,25 @@ cdef class Step:
     cdef ih_lm_sequence **pointers
     cdef list held
     cdef readonly Model model
-    cdef readonly int32_t max_tokens, max_positions
+    cdef readonly int32_t max_tokens, max_positions, max_threads
     cdef readonly bint pending
     cdef float[:, ::1] logits
 
-    def __cinit__(self, Model model not None, str variant not None, int32_t max_tokens, int32_t max_positions):
+    def __cinit__(self, Model model not None, str variant not None, int32_t max_tokens, int32_t max_positions,
+                  int32_t max_threads=1):
         if not 0 < max_tokens <= 65536 or not 0 < max_positions <= 1 << 24:
             raise ValueError(f"max_tokens {max_tokens} or max_positions {max_positions} is out of range")
-        self.model, self.max_tokens, self.max_positions = model, max_tokens, max_positions
+        if not 0 < max_threads <= IH_POOL_MOST:
+            raise ValueError(f"max_threads {max_threads} is not between 1 and {IH_POOL_MOST}")
+        self.model, self.max_tokens, self.max_positions, self.max_threads = model, max_tokens, max_positions, max_threads
+        self.step.max_tokens, self.step.max_threads = max_tokens, max_threads
         self.step.variant = find_variant(variant)
-        self.scratch_size = ih_lm_step_bytes(&model.model, max_tokens, max_positions)
+        self.scratch_size = ih_lm_step_bytes(&self.step, &model.model, max_positions)
         self.scratch = <uint8_t *>ih_lm_map(self.scratch_size)
         self.pointers = <ih_lm_sequence **>calloc(max_tokens, sizeof(void *))
         if self.scratch == NULL or self.pointers == NULL:
             raise MemoryError(f"{self.scratch_size} bytes of scratch")
-        ih_lm_step_carve(&self.step, &model.model, max_tokens, max_positions, self.scratch)
+        ih_lm_step_carve(&self.step, &model.model, max_positions, self.scratch)
 
     def __dealloc__(self):
         ih_lm_unmap(self.scratch, self.scratch_size)
@@ -354,16 +368,17 @@ cdef class Step:
         self.step.op = self.step.item = 0
         self.pending = True
 
-    def run(self, uintptr_t gate=0, int32_t chunk_budget=0):
-        """Goes on with the step; True when it is done, False when the gate (a `const ih_gate *`) closed.
+    def run(self, uintptr_t gate=0, int32_t chunk_budget=0, int32_t threads=1):
+        """Goes on with the step, with up to `threads` threads (at most max_threads); True when it is done, False when the
+        gate (a `const ih_gate *`) closed.
 
-        `chunk_budget` > 0 stops after that many chunks of work, as a closing gate would."""
+        `chunk_budget` > 0 stops after that many chunks of work, as a closing gate would, and has one thread."""
         cdef int status
         if not self.pending:
             raise ValueError("no step has begun")
         self.step.chunk_budget = chunk_budget
         with nogil:
-            status = ih_lm_run(&self.model.model, &self.step, <const ih_gate *>gate)
+            status = ih_lm_run(&self.model.model, &self.step, <const ih_gate *>gate, threads)
         self.pending = status == IH_PREEMPTED
         return not self.pending
 

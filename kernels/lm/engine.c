@@ -1,24 +1,24 @@
 /* Runs one step: a list of ops a layer, each cut into items, and the gate polled between short chunks of items.
  *
- *   embed · { norm, q, k, v, store, attend, quantise, o, norm, gate, up, swiglu, down } x layers · norm, head
+ *   embed · { norm, qkv, store, attend, quantise, o, norm, gate + up, swiglu, down } x layers · norm, head
  *
  * The cursor (op, item) is all there is to a stop: a chunk is done once, wholly, so that going on later gives the same bits.
+ * Items of an op are independent; with more than one thread they are shared out (common/pool.h). Products of one input make
+ * one op, so that there are fewer ends at which threads wait for each other.
  */
+#include "common/pool.h"
 #include "lm/lm.h"
 #include "lm/scalar.h"
 
 enum {
     OP_NORM_ATTN,
-    OP_Q,
-    OP_K,
-    OP_V,
+    OP_QKV,
     OP_STORE,
     OP_ATTEND,
     OP_PACK_ATTN,
     OP_O,
     OP_NORM_FFN,
-    OP_GATE,
-    OP_UP,
+    OP_GATE_UP,
     OP_SWIGLU,
     OP_DOWN,
     OPS_A_LAYER,
@@ -26,6 +26,8 @@ enum {
 
 #define CHUNK_US 20           /* aimed at between two polls; the promise is IH_GATE_POLL_NS */
 #define STREAM_BYTES_PER_US 12000 /* a low guess at the rate of reading weights from memory */
+#define SHARED_PART 4       /* an op is shared out when it takes more than CHUNK_US / this: joining costs about 1 us */
+#define CHUNKS_A_THREAD 4   /* of a shared op, so that threads of unequal speed end together */
 
 typedef struct {
     const ih_lm_model *model;
@@ -97,9 +99,9 @@ static void *carve(uint8_t *base, size_t *used, size_t bytes)
     return at;
 }
 
-static size_t carve_all(ih_lm_step *step, const ih_lm_model *m, int32_t tokens, int32_t positions, uint8_t *base)
+static size_t carve_all(ih_lm_step *step, const ih_lm_model *m, int32_t positions, uint8_t *base)
 {
-    size_t used = 0, t = (size_t)tokens, blocks = (size_t)widest(m) / IH_LM_BLOCK;
+    size_t used = 0, t = (size_t)step->max_tokens, blocks = (size_t)widest(m) / IH_LM_BLOCK;
     size_t heads = up_to((size_t)m->n_head * m->head_dim, IH_LM_PANEL);
     size_t kv = up_to((size_t)m->n_kv_head * m->head_dim, IH_LM_PANEL);
     step->score_stride = up_to((size_t)positions, 16) + 32;
@@ -112,7 +114,7 @@ static size_t carve_all(ih_lm_step *step, const ih_lm_model *m, int32_t tokens, 
     step->up = carve(base, &used, t * m->n_ffn * 4);
     step->rope_cos = carve(base, &used, t * m->rope_dim * 4);
     step->rope_sin = carve(base, &used, t * m->rope_dim * 4);
-    step->scores = carve(base, &used, IH_LM_QUERIES * step->score_stride * 4);
+    step->scores = carve(base, &used, (size_t)step->max_threads * IH_LM_QUERIES * step->score_stride * 4);
     step->q = carve(base, &used, t * blocks * IH_LM_BLOCK);
     step->scale = carve(base, &used, t * blocks * 4);
     step->scaled_sum = carve(base, &used, t * blocks * 4);
@@ -121,16 +123,15 @@ static size_t carve_all(ih_lm_step *step, const ih_lm_model *m, int32_t tokens, 
     return used;
 }
 
-size_t ih_lm_step_bytes(const ih_lm_model *model, int32_t max_tokens, int32_t max_positions)
+size_t ih_lm_step_bytes(const ih_lm_step *step, const ih_lm_model *model, int32_t max_positions)
 {
-    ih_lm_step counted;
-    return carve_all(&counted, model, max_tokens, max_positions, NULL);
+    ih_lm_step counted = *step;
+    return carve_all(&counted, model, max_positions, NULL);
 }
 
-void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_tokens, int32_t max_positions, void *scratch)
+void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_positions, void *scratch)
 {
-    step->max_tokens = max_tokens;
-    carve_all(step, model, max_tokens, max_positions, scratch);
+    carve_all(step, model, max_positions, scratch);
 }
 
 /* --- rows of a matrix -------------------------------------------------------------------------------------------- */
@@ -309,13 +310,14 @@ static void attend(const place *at, ih_lm_queries *qs, int32_t t, int32_t kv_hea
 }
 
 /* An item is one KV head of one token, tokens varying fastest, so that the queries of neighbouring tokens of one sequence
- * share a pass over the keys. */
-static void op_attend(const place *at, int32_t begin, int32_t end)
+ * share a pass over the keys. Each worker has scores of its own. */
+static void op_attend(const place *at, int worker, int32_t begin, int32_t end)
 {
     const ih_lm_model *m = at->model;
     ih_lm_step *s = at->step;
     int32_t share = m->n_head / m->n_kv_head;
-    ih_lm_queries qs = {.scale = 1.0f / sqrtf((float)m->head_dim), .scores = s->scores, .score_stride = s->score_stride};
+    ih_lm_queries qs = {.scale = 1.0f / sqrtf((float)m->head_dim), .score_stride = s->score_stride};
+    qs.scores = s->scores + (size_t)worker * IH_LM_QUERIES * s->score_stride;
     for (int32_t item = begin; item < end; item++) {
         int32_t kv_head = item / s->n_tokens, t = item % s->n_tokens;
         int32_t position = s->positions[t], window = s->sequences[t]->window;
@@ -354,36 +356,40 @@ static void op_head(const place *at, int32_t begin, int32_t end)
 /* --- the program ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const ih_lm_matrix *w; /* NULL: not a matrix product */
-    const float *values;   /* its float input, and output */
+    const ih_lm_matrix *w;
+    const float *values; /* its float input, and output */
     float *out;
     size_t out_stride;
     int add;
 } product;
 
-static product product_of(const place *at, int32_t op)
+enum { PRODUCTS_AN_OP = 3 };
+
+/* The matrix products that make up `op`, all of one input; returns how many. */
+static int products_of(const place *at, int32_t op, product *found)
 {
     const ih_lm_model *m = at->model;
     const ih_lm_layer *l = at->layer;
     ih_lm_step *s = at->step;
     size_t heads = (size_t)m->n_head * m->head_dim, kv = (size_t)m->n_kv_head * m->head_dim;
     switch (op) {
-    case OP_Q:
-        return (product){&l->q, s->normed, s->query, heads, 0};
-    case OP_K:
-        return (product){&l->k, s->normed, s->key, kv, 0};
-    case OP_V:
-        return (product){&l->v, s->normed, s->value, kv, 0};
+    case OP_QKV:
+        found[0] = (product){&l->q, s->normed, s->query, heads, 0};
+        found[1] = (product){&l->k, s->normed, s->key, kv, 0};
+        found[2] = (product){&l->v, s->normed, s->value, kv, 0};
+        return 3;
     case OP_O:
-        return (product){&l->o, s->normed, s->x, (size_t)m->n_embd, 1};
-    case OP_GATE:
-        return (product){&l->gate, s->normed, s->gate, (size_t)m->n_ffn, 0};
-    case OP_UP:
-        return (product){&l->up, s->normed, s->up, (size_t)m->n_ffn, 0};
+        found[0] = (product){&l->o, s->normed, s->x, (size_t)m->n_embd, 1};
+        return 1;
+    case OP_GATE_UP:
+        found[0] = (product){&l->gate, s->normed, s->gate, (size_t)m->n_ffn, 0};
+        found[1] = (product){&l->up, s->normed, s->up, (size_t)m->n_ffn, 0};
+        return 2;
     case OP_DOWN:
-        return (product){&l->down, s->gate, s->x, (size_t)m->n_embd, 1};
+        found[0] = (product){&l->down, s->gate, s->x, (size_t)m->n_embd, 1};
+        return 1;
     default:
-        return (product){0};
+        return 0;
     }
 }
 
@@ -421,10 +427,17 @@ static int32_t items_of(const place *at, int32_t op, int32_t *chunk)
 {
     const ih_lm_model *m = at->model;
     const ih_lm_step *s = at->step;
-    product p = product_of(at, op);
-    if (p.w) {
-        *chunk = panels_a_chunk(s, p.w, s->n_tokens);
-        return ih_lm_panels(p.w);
+    product p[PRODUCTS_AN_OP];
+    int count = products_of(at, op, p);
+    if (count) {
+        int32_t items = 0;
+        *chunk = INT32_MAX;
+        for (int i = 0; i < count; i++) {
+            int32_t here = panels_a_chunk(s, p[i].w, s->n_tokens);
+            *chunk = here < *chunk ? here : *chunk;
+            items += ih_lm_panels(p[i].w);
+        }
+        return items;
     }
     if (op == OP_ATTEND) {
         *chunk = heads_a_chunk(s, m);
@@ -434,18 +447,32 @@ static int32_t items_of(const place *at, int32_t op, int32_t *chunk)
     return s->n_tokens;
 }
 
-static void work(const place *at, int32_t op, int32_t begin, int32_t end)
+/* Panels [begin, end) of the products of an op, counted over all of them. */
+static void work_products(const place *at, const product *p, int count, int32_t begin, int32_t end)
+{
+    ih_lm_step *s = at->step;
+    for (int i = 0; i < count && end > 0; i++) {
+        int32_t panels = ih_lm_panels(p[i].w), from = begin > 0 ? begin : 0, to = end < panels ? end : panels;
+        if (from < to) {
+            ih_lm_input x = input(s, p[i].values, p[i].w->cols, s->n_tokens);
+            s->variant->matmul[p[i].w->type](p[i].w, &x, from, to, p[i].out, p[i].out_stride, p[i].add);
+        }
+        begin -= panels, end -= panels;
+    }
+}
+
+static void work(const place *at, int worker, int32_t op, int32_t begin, int32_t end)
 {
     const ih_lm_model *m = at->model;
     ih_lm_step *s = at->step;
-    product p = product_of(at, op);
-    if (p.w) {
-        ih_lm_input x = input(s, p.values, p.w->cols, s->n_tokens);
-        s->variant->matmul[p.w->type](p.w, &x, begin, end, p.out, p.out_stride, p.add);
+    product p[PRODUCTS_AN_OP];
+    int count = products_of(at, op, p);
+    if (count) {
+        work_products(at, p, count, begin, end);
         return;
     }
     if (op == OP_ATTEND) {
-        op_attend(at, begin, end);
+        op_attend(at, worker, begin, end);
         return;
     }
     for (int32_t t = begin; t < end; t++) {
@@ -491,13 +518,13 @@ static int32_t step_items(place *at, int32_t op, int32_t *chunk)
     return s->n_head_panels < 0 ? ih_lm_panels(&m->head) : s->n_head_panels;
 }
 
-static void step_work(const place *at, int32_t op, int32_t begin, int32_t end)
+static void step_work(const place *at, int worker, int32_t op, int32_t begin, int32_t end)
 {
     const ih_lm_model *m = at->model;
     ih_lm_step *s = at->step;
     int32_t body = m->n_layer * OPS_A_LAYER;
     if (op > 0 && op <= body) {
-        work(at, (op - 1) % OPS_A_LAYER, begin, end);
+        work(at, worker, (op - 1) % OPS_A_LAYER, begin, end);
     } else if (op == 0) {
         for (int32_t t = begin; t < end; t++)
             op_embed(at, t);
@@ -509,19 +536,50 @@ static void step_work(const place *at, int32_t op, int32_t begin, int32_t end)
     }
 }
 
-int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate)
+static void shared_work(void *context, int worker, int64_t begin, int64_t end)
 {
-    place at = {.model = model, .step = step};
-    int32_t ops = model->n_layer * OPS_A_LAYER + 3, chunk = 1, done = 0;
-    for (; step->op < ops; step->op++, step->item = 0) {
-        int32_t items = step_items(&at, step->op, &chunk);
-        while (step->item < items) {
-            if (!ih_gate_is_open(gate) || (step->chunk_budget > 0 && done++ == step->chunk_budget))
-                return IH_PREEMPTED;
-            int32_t end = items - step->item > chunk ? step->item + chunk : items;
-            step_work(&at, step->op, step->item, end);
-            step->item = end;
-        }
+    const place *at = context;
+    step_work(at, worker, at->step->op, (int32_t)begin, (int32_t)end);
+}
+
+/* Items that a thread claims at once. */
+static int32_t fair_chunk(int32_t chunk, int32_t items, int threads)
+{
+    int32_t fair = items / (threads * CHUNKS_A_THREAD);
+    fair = fair < chunk ? fair : chunk;
+    return fair < 1 ? 1 : fair;
+}
+
+/* Runs the items of the op under the cursor that are left. */
+static int run_op(place *at, const ih_gate *gate, int threads, int32_t *budget_used)
+{
+    ih_lm_step *s = at->step;
+    int32_t chunk = 1, items = step_items(at, s->op, &chunk), left = items - s->item;
+    if (threads > 1 && !s->chunk_budget && left > 1 && (int64_t)left * SHARED_PART > chunk) {
+        s->item = (int32_t)ih_pool_run(threads, shared_work, at, s->item, items, fair_chunk(chunk, left, threads), gate);
+        return s->item < items ? IH_PREEMPTED : IH_DONE;
+    }
+    while (s->item < items) {
+        if (!ih_gate_is_open(gate) || (s->chunk_budget > 0 && (*budget_used)++ == s->chunk_budget))
+            return IH_PREEMPTED;
+        int32_t end = items - s->item > chunk ? s->item + chunk : items;
+        step_work(at, 0, s->op, s->item, end);
+        s->item = end;
     }
     return IH_DONE;
+}
+
+int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate, int32_t threads)
+{
+    place at = {.model = model, .step = step};
+    int32_t ops = model->n_layer * OPS_A_LAYER + 3, budget_used = 0;
+    int status = IH_DONE;
+    threads = ih_pool_enter(threads < step->max_threads ? threads : step->max_threads);
+    while (step->op < ops && status == IH_DONE) {
+        status = run_op(&at, gate, threads, &budget_used);
+        if (status == IH_DONE)
+            step->op++, step->item = 0;
+    }
+    ih_pool_leave(threads);
+    return status;
 }

@@ -138,11 +138,11 @@ typedef struct ih_lm_step {
     int32_t chunk_budget;              /* > 0: return IH_PREEMPTED after this many chunks, whatever the gate says */
 
     const ih_lm_variant *variant;
-    int32_t max_tokens;
+    int32_t max_tokens, max_threads;
     size_t score_stride;
     float *x, *normed, *query, *key, *value, *gate, *up; /* (max_tokens, width) each */
     float *rope_cos, *rope_sin;                          /* (max_tokens, rope_dim) */
-    float *scores;
+    float *scores;                                       /* (max_threads, IH_LM_QUERIES, score_stride) */
     int8_t *q;
     float *scale, *scaled_sum;
     int32_t *neg128, *half;
@@ -153,14 +153,16 @@ int32_t ih_lm_panels(const ih_lm_matrix *w);
 /* Row `row` of a matrix as floats: the embedding lookup. */
 void ih_lm_row(const ih_lm_matrix *w, int32_t row, float *y);
 
-/* Bytes of scratch that a step of at most max_tokens over at most max_positions needs, and its carving. */
-size_t ih_lm_step_bytes(const ih_lm_model *model, int32_t max_tokens, int32_t max_positions);
-void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_tokens, int32_t max_positions, void *scratch);
+/* Bytes of scratch that a step of at most max_tokens over at most max_positions needs, and its carving. Both read
+ * step->max_tokens and step->max_threads. */
+size_t ih_lm_step_bytes(const ih_lm_step *step, const ih_lm_model *model, int32_t max_positions);
+void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_positions, void *scratch);
 /* The largest batch of which one panel is still a short piece of work between two polls. */
 int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant);
 
-/* Runs the step on from its cursor: IH_DONE, or IH_PREEMPTED when the gate closed (call again to go on). */
-int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate);
+/* Runs the step on from its cursor, with up to `threads` threads (at most max_threads) and the same bits for any number of
+ * them: IH_DONE, or IH_PREEMPTED when the gate closed (call again to go on). */
+int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate, int32_t threads);
 
 typedef struct ih_lm_sampling {
     float temperature; /* 0: greedy */

@@ -10,6 +10,7 @@ elsewhere, `Session.tokens` is the whole checkpoint: a fresh session is asked fo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ KvType = Literal["f16", "int8"]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 PANEL = 16
+MAX_THREADS = min(_lm.MAX_THREADS, os.cpu_count() or 1)
 
 
 class Gate(Protocol):
@@ -78,6 +80,8 @@ class LanguageModel:
         self.native = _lm.Model(weights, packed.config.as_dict(), packed.entries)
         self.batch_limit = self.native.batch_limit(self.variant)
         self.panels = -(-packed.config.n_vocab // PANEL)
+        self.threads = 1
+        """Threads that a new Runner may use, the caller's included."""
 
     @classmethod
     def load(cls, path: Path, cache: Path, *, sha256: str | None = None, variant: str | None = None) -> LanguageModel:
@@ -187,20 +191,32 @@ class Session:
 
 
 class Runner:
-    """The scratch of one run at a time. Sessions that run at the same time, or are stopped midway, need one each."""
+    """The scratch of one run at a time. Sessions that run at the same time, or are stopped midway, need one each.
+
+    `threads` is how many may work on a run, the caller's included; it may be changed at any time and is not seen in the
+    result.
+    """
 
     def __init__(self, model: LanguageModel, max_tokens: int | None = None, variant: str | None = None) -> None:
         self.model = model
         self.variant = variant or model.variant
         self.max_tokens = max_tokens or model.native.batch_limit(self.variant)
+        self.threads = model.threads
         self.step: _lm.Step | None = None
         self.parts: list[tuple[Session, int]] = []
         self.logits: Floats = np.empty((0, 0), np.float32)
 
-    def run(self, sessions: Sequence[Session], gate: Gate | None = None, *, chunk_budget: int = 0) -> bool:
+    def run(
+        self,
+        sessions: Sequence[Session],
+        gate: Gate | None = None,
+        *,
+        chunk_budget: int = 0,
+        threads: int | None = None,
+    ) -> bool:
         """Feeds all that waits in `sessions`; True when done, False when the gate closed (call again to go on).
 
-        `chunk_budget` > 0 also stops after that many chunks of work. The sessions must agree on `panels`.
+        `threads` is for this call instead of `self.threads`. `chunk_budget` > 0 also stops after that many chunks of work. The sessions must agree on `panels`.
         Raises ValueError when another run was stopped midway in this runner, or a session belongs to another model.
         """
         address = gate.address if gate is not None else 0
@@ -210,7 +226,7 @@ class Runner:
             elif any(session not in sessions for session, _ in self.parts):
                 raise ValueError("a run of other sessions was stopped midway here; finish or abandon it first")
             assert self.step is not None
-            if not self.step.run(address, chunk_budget):
+            if not self.step.run(address, chunk_budget, self.threads if threads is None else threads):
                 return False
             self._finish()
         return True
@@ -241,7 +257,7 @@ class Runner:
             self.logits = np.empty((len(outputs), columns), np.float32)
         span = max(owner.capacity for owner in owners)
         if self.step is None or self.step.max_positions < span:
-            self.step = _lm.Step(self.model.native, self.variant, self.max_tokens, span)
+            self.step = _lm.Step(self.model.native, self.variant, self.max_tokens, span, MAX_THREADS)
         self.step.begin(tokens, np.concatenate(positions), owners, outputs, self.logits, panels)
         self.parts = parts
 

@@ -127,3 +127,31 @@ def test_polls_are_close_together() -> None:
     run = graph.start({"x": np.zeros((1, 3, 40, 56), np.float32)})
     run.step()
     assert time.perf_counter() - started < 60  # it ends
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_give_the_bits_of_one(threads: int) -> None:
+    graph = GraphModel.load(model())
+    feeds = {"x": np.random.default_rng(0).uniform(-5, 5, (1, 3, 40, 56)).astype(np.float32)}
+    alone = graph.start(feeds)
+    assert alone.step() is StepResult.DONE
+    graph.threads = threads
+    for _ in range(50):
+        run = graph.start(feeds)
+        assert run.threads == threads
+        assert run.step() is StepResult.DONE
+        for name, wanted in alone.outputs().items():
+            np.testing.assert_array_equal(run.outputs()[name], wanted)
+
+
+def test_a_stopped_run_goes_on_with_another_number_of_threads() -> None:
+    graph = GraphModel.load(model(), variant="scalar")
+    feeds = {"x": np.random.default_rng(0).uniform(-5, 5, (1, 3, 40, 56)).astype(np.float32)}
+    alone = graph.start(feeds)
+    assert alone.step() is StepResult.DONE
+    run, gate, stops = graph.start(feeds), Gate(), 0
+    while step_once(run, gate) is not StepResult.DONE:
+        run.threads, stops = 1 + stops % 3, stops + 1
+    assert stops
+    for name, wanted in alone.outputs().items():
+        np.testing.assert_array_equal(run.outputs()[name], wanted)

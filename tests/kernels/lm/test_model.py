@@ -245,3 +245,27 @@ def test_a_file_without_a_tokeniser_says_so(tmp_path: Path) -> None:
     made = synthetic_model(extra={"tokenizer.ggml.model": "llama"})
     with pytest.raises(GgufError, match="tokeniser 'llama'"):
         LanguageModel.load(made.write(tmp_path), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_give_the_bits_of_one(model: LanguageModel, threads: int) -> None:
+    alone, shared = model.session(64), model.session(64)
+    one, many = Runner(model, 8), Runner(model, 8)
+    many.threads = threads
+    for tokens in (PROMPT, *[[token] for token in PROMPT]):
+        for session, runner in ((alone, one), (shared, many)):
+            session.feed(tokens)
+            assert runner.run([session])
+        assert alone.logits.tobytes() == shared.logits.tobytes()
+
+
+def test_a_stopped_run_goes_on_with_another_number_of_threads(model: LanguageModel) -> None:
+    whole, cut = model.session(64), model.session(64)
+    for session in (whole, cut):
+        session.feed(PROMPT)
+    assert Runner(model).run([whole])
+    runner, stops = Runner(model), 0
+    while not runner.run([cut], chunk_budget=3 if stops < 5 else 0, threads=1 + stops % 3):
+        stops += 1
+    assert stops == 5
+    assert cut.logits.tobytes() == whole.logits.tobytes()
