@@ -1,8 +1,15 @@
 /* CPU detection: see cpu.h. libgcc also checks that the kernel saves the wide registers (XGETBV). */
 #include "common/cpu.h"
 
+#include <stdatomic.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_XTILEDATA 18
 
 static int has_avxvnni(void)
 {
@@ -11,7 +18,17 @@ static int has_avxvnni(void)
     return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1);
 }
 
-uint32_t ih_cpu_features(void)
+/* Leaf 7, EDX: AMX-TILE and AMX-INT8. Linux (5.16) hands the tile registers only to a process that asks; it asks for all its
+ * threads. Refused by an older kernel, and where a thread's signal stack is too small for the larger frame. */
+static int has_amx_int8(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx >> 24 & 1) || !(edx >> 25 & 1))
+        return 0;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+static uint32_t find_features(void)
 {
     uint32_t found = 0;
     __builtin_cpu_init();
@@ -26,6 +43,7 @@ uint32_t ih_cpu_features(void)
         found |= IH_CPU_AVX512;
         found |= __builtin_cpu_supports("avx512vnni") ? IH_CPU_AVX512VNNI : 0;
         found |= __builtin_cpu_supports("avx512bf16") ? IH_CPU_AVX512BF16 : 0;
+        found |= has_amx_int8() ? IH_CPU_AMXINT8 : 0;
     }
     return found;
 }
@@ -37,7 +55,7 @@ uint32_t ih_cpu_features(void)
 #define HWCAP_ASIMDDP_BIT (1UL << 20)
 #define HWCAP2_I8MM_BIT (1UL << 13)
 
-uint32_t ih_cpu_features(void)
+static uint32_t find_features(void)
 {
     uint32_t found = 0;
     unsigned long hwcap = getauxval(AT_HWCAP);
@@ -51,9 +69,21 @@ uint32_t ih_cpu_features(void)
 
 #else
 
-uint32_t ih_cpu_features(void)
+static uint32_t find_features(void)
 {
     return 0;
 }
 
 #endif
+
+uint32_t ih_cpu_features(void)
+{
+    /* CPUID traps under a hypervisor (about 30 us): asked once. The top bit marks "asked". */
+    static _Atomic uint32_t cached;
+    uint32_t found = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (!found) {
+        found = find_features() | 1u << 31;
+        atomic_store_explicit(&cached, found, memory_order_relaxed);
+    }
+    return found & ~(1u << 31);
+}

@@ -13,6 +13,7 @@
     X(AVX512, avx512)      \
     X(AVX512VNNI, avx512vnni) \
     X(AVX512BF16, avx512bf16) \
+    X(AMXINT8, amxint8)    \
     X(NEON, neon)          \
     X(DOTPROD, dotprod)    \
     X(I8MM, i8mm)
@@ -30,7 +31,8 @@ enum ih_cpu_feature {
 #undef IH_CPU_BIT
 };
 
-/* The features of this machine. `avx512` stands for F, BW, VL and DQ together (Skylake-X, Zen 4 and later). */
+/* The features of this machine, found once. `avx512` stands for F, BW, VL and DQ together (Skylake-X, Zen 4 and later).
+ * `amxint8`: the CPU has it and Linux gave this process its tile registers (8 KB more to save for a thread that uses them). */
 uint32_t ih_cpu_features(void);
 
 #endif

@@ -1,7 +1,6 @@
 /* The table of variants and the choice among them: see variants.h. */
 #include "common/variants.h"
 
-#include <stdatomic.h>
 #include <stddef.h>
 
 static const struct {
@@ -13,18 +12,6 @@ static const struct {
 #undef IH_VARIANT_ROW
 };
 
-static uint32_t features(void)
-{
-    /* CPUID traps under a hypervisor (about 30 µs): asked once. The top bit marks "asked". */
-    static _Atomic uint32_t cached;
-    uint32_t found = atomic_load_explicit(&cached, memory_order_relaxed);
-    if (!found) {
-        found = ih_cpu_features() | 1u << 31;
-        atomic_store_explicit(&cached, found, memory_order_relaxed);
-    }
-    return found;
-}
-
 const char *ih_variant_name(int variant)
 {
     return variant >= 0 && variant < IH_VARIANT_COUNT ? variants[variant].name : NULL;
@@ -34,7 +21,7 @@ int ih_variant_runs(const void *const *table, int variant)
 {
     if (variant < 0 || variant >= IH_VARIANT_COUNT || !table[variant])
         return 0;
-    return (variants[variant].needed & ~features()) == 0;
+    return (variants[variant].needed & ~ih_cpu_features()) == 0;
 }
 
 int ih_variant_best(const void *const *table)

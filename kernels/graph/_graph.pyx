@@ -33,6 +33,7 @@ cdef extern from "graph/graph.h":
         int (*is_supported)() noexcept nogil
         int signed_activations
         double macs_per_ns
+        int tile_px
         ih_graph_kernel *kernel[IH_OP_KINDS]
     const ih_graph_variant *ih_graph_variant_at(int index) nogil
     double ih_graph_peak_gops() nogil
@@ -115,7 +116,8 @@ def pool_counts():
 
 
 def variants():
-    """Returns (name, runs on this CPU, signed activations, multiply-adds a nanosecond) of each variant, best first."""
+    """Returns (name, runs on this CPU, signed activations, multiply-adds a nanosecond, pixels a tile) of each variant, best
+    first."""
     cdef const ih_graph_variant *v
     found = []
     index = 0
@@ -123,7 +125,7 @@ def variants():
         v = ih_graph_variant_at(index)
         if v == NULL:
             return tuple(found)
-        found.append((v.name.decode("ascii"), bool(v.is_supported()), bool(v.signed_activations), v.macs_per_ns))
+        found.append((v.name.decode("ascii"), bool(v.is_supported()), bool(v.signed_activations), v.macs_per_ns, v.tile_px))
         index += 1
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from kernels.graph import constants
 from kernels.graph.compiler import Compiler, Handler
-from kernels.graph.emit import Blob
+from kernels.graph.emit import Blob, Machine
 from kernels.graph.expressions import (
     ELEMENTWISE,
 )
@@ -77,16 +77,13 @@ SUPPORTED = (
 )
 
 
-def compile_graph(
-    graph: Graph, shapes: Mapping[str, Dims], weights: Blob, macs_per_ns: float, flipped: bool
-) -> Compiler:
+def compile_graph(graph: Graph, shapes: Mapping[str, Dims], weights: Blob, machine: Machine) -> Compiler:
     """Returns the finished compilation of `graph` for `shapes`: its ops are in `.emitter`, its ports in `.inputs` and
     `.outputs`.
 
-    `weights` is shared by the plans of a model: packed weights go in once. `flipped`: the kernels read activations as
-        s8.
+    `weights` is shared by the plans of a model: packed weights go in once.
     Raises MalformedModelError or UnsupportedModelError.
     """
-    compiler = Compiler(graph, HANDLERS, shapes, weights, macs_per_ns, flipped)
+    compiler = Compiler(graph, HANDLERS, shapes, weights, machine)
     compiler.run()
     return compiler

@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.graph import constants
 from kernels.graph.constants import evaluate_constant, integer
-from kernels.graph.emit import CALLER, Blob, Emitter, single_operand, table_of
+from kernels.graph.emit import CALLER, Blob, Emitter, Machine, single_operand, table_of
 from kernels.graph.errors import GraphError, MalformedModelError, UnsupportedModelError
 from kernels.graph.expressions import (
     ELEMENTWISE,
@@ -74,13 +74,12 @@ class Compiler:
         handlers: Mapping[str, Handler],
         shapes: Mapping[str, Dims],
         weights: Blob,
-        macs_per_ns: float,
-        flipped: bool,
+        machine: Machine,
     ) -> None:
         self.graph = graph
         self.handlers = handlers
-        self.emitter = Emitter(weights, macs_per_ns)
-        self.flipped = flipped
+        self.emitter = Emitter(weights, machine)
+        self.flipped = machine.flipped
         self.values: dict[str, Expr | View | Array | QuantisedConstant] = dict(graph.initializers)
         self.halos = wanted_halos(graph)
         self.inputs: list[tuple[str, View]] = []

@@ -17,12 +17,23 @@ from kernels.graph.views import ITEM_BYTES, Buffer, Dims, Quant, View, broadcast
 ARENA, WEIGHTS, CONSTANTS, CALLER = 0, 1, 2, 3  # regions; the caller's inputs and outputs follow
 ALIGN = 64
 SLACK = 128  # vectors may read this far past the end of a buffer
+TILE_SLACK = 1024  # and tiles this far past packed weights
 CHUNK = 4096  # elements of an element-wise unit
 CONV_UNIT_NS = 8000
 POLL_SHARE_NS = 20_000
 FLAT, SCALAR, PERIODIC, REPEAT = range(4)  # enum ih_leaf_mode
 LEAF = struct.Struct("<10qfi")  # ih_ewise_leaf
 MAX_BUFFER = 1 << 31
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan has to know of the instruction set that it is made for."""
+
+    macs_per_ns: float
+    tile_px: int = 24
+    flipped: bool = False
+    """The kernels read activations as s8."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +96,11 @@ def fits_int32(bound: float) -> bool:
 class Emitter:
     """The ops of one plan, in order."""
 
-    def __init__(self, weights: Blob, macs_per_ns: float) -> None:
+    def __init__(self, weights: Blob, machine: Machine) -> None:
         self.ops: list[Op] = []
         self.weights = weights
         self.constants = Blob(CONSTANTS)
-        self.macs_per_ns = macs_per_ns
+        self.machine = machine
 
     # tensors
 
@@ -341,7 +352,7 @@ def table_of(expr: Expr, view: View, out: Quant | None) -> bytes:
     """Returns the 256 results of `expr`, whose only operand is the u8 tensor `view`, as u8 by `out` or as float32."""
     assert view.quant is not None
     source = np.arange(256, dtype=np.uint8)
-    program = Program(Emitter(Blob(WEIGHTS), 1.0))
+    program = Program(Emitter(Blob(WEIGHTS), Machine(1.0)))
     result = program.build(expr)
     constants = [None if leaf.dtype == "u8" else 0 for leaf in program.views]
     literals = literal_values(expr, program)

@@ -194,12 +194,13 @@ typedef struct ih_graph_variant {
     int (*is_supported)(void);
     int signed_activations; /* the kernel flips activations to s8: the bias must hold 128 * sum(w) more */
     double macs_per_ns;     /* about; paces the polls */
+    int tile_px;            /* pixels that a chunk had better be a multiple of */
     ih_graph_kernel *kernel[IH_OP_KINDS];
 } ih_graph_variant;
 
 /* X(symbol): best first; the last one runs everywhere. */
 #if defined(__x86_64__)
-#define IH_GRAPH_VARIANTS(X) X(avx512_vnni) X(avx_vnni) X(avx2) X(scalar)
+#define IH_GRAPH_VARIANTS(X) X(amx_int8) X(avx512_vnni) X(avx_vnni) X(avx2) X(scalar)
 #elif defined(__aarch64__)
 #define IH_GRAPH_VARIANTS(X) X(neon_dotprod) X(scalar)
 #else
@@ -243,7 +244,7 @@ IH_BODIES_DECLARE(scalar)
 IH_BODIES_DECLARE(avx2)
 IH_BODIES_DECLARE(avx512)
 ih_graph_kernel ih_conv_scalar, ih_depthwise_scalar;
-ih_graph_kernel ih_conv_avx2, ih_conv_avx_vnni, ih_conv_avx512_vnni, ih_depthwise_avx2, ih_depthwise_avx512_vnni;
+ih_graph_kernel ih_conv_avx2, ih_conv_avx_vnni, ih_conv_avx512_vnni, ih_conv_amx_int8, ih_depthwise_avx2, ih_depthwise_avx512_vnni;
 ih_graph_kernel ih_conv_neon_dotprod;
 
 #endif

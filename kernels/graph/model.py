@@ -52,7 +52,7 @@ class StepResult(enum.Enum):
 
 def supported_variants() -> tuple[str, ...]:
     """Returns the instruction-set variants that this CPU can run, best first."""
-    return tuple(name for name, runs, _, _ in _graph.variants() if runs)
+    return tuple(variant[0] for variant in _graph.variants() if variant[1])
 
 
 class Run:

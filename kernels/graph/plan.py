@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.graph import _graph
 from kernels.graph.compile import compile_graph
-from kernels.graph.emit import ALIGN, ARENA, LEAF, Blob, Emitter, Op, Ref
+from kernels.graph.emit import ALIGN, ARENA, LEAF, Blob, Emitter, Machine, Op, Ref
 from kernels.graph.errors import MalformedModelError, UnsupportedModelError
 from kernels.graph.onnx_reader import Graph
 from kernels.graph.views import Buffer, Dims
@@ -111,9 +111,9 @@ def make_plan(graph: Graph, shapes: Mapping[str, Dims], weights: Blob, variant: 
 
     Raises MalformedModelError or UnsupportedModelError.
     """
-    macs_per_ns, flipped = next((v[3], v[2]) for v in _graph.variants() if v[0] == variant)
+    machine = next(Machine(v[3], v[4], v[2]) for v in _graph.variants() if v[0] == variant)
     try:
-        compiler = compile_graph(graph, shapes, weights, macs_per_ns, flipped)
+        compiler = compile_graph(graph, shapes, weights, machine)
     except RecursionError as error:
         raise UnsupportedModelError("an expression nested too deeply") from error
     except OverflowError as error:

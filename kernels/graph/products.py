@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kernels.graph.emit import CALLER, CONV_UNIT_NS, Emitter, Ref, fits_int32, reference
+from kernels.graph.emit import CALLER, CONV_UNIT_NS, TILE_SLACK, Emitter, Ref, fits_int32, reference
 from kernels.graph.errors import UnsupportedModelError
 from kernels.graph.expressions import F32, QuantisedConstant
 from kernels.graph.pack import LANES, column_fold, depthwise_columns, pack_dense, pack_depthwise
@@ -18,6 +18,7 @@ from kernels.graph.views import Buffer, Dims, View, count
 
 Int32 = npt.NDArray[np.int32]
 NO_HALO = (0, 0, 0, 0)
+DEPTHWISE_MACS_PER_NS = 150.0  # at most: tiles do not help there
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,16 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
            params: dict[str, int | float | Ref]) -> None:  # fmt: skip
     """Adds the op, cut into units of about CONV_UNIT_NS."""
     taps = int(params["runs_y"]) * int(params["runs_x"]) * -(-int(params["run_bytes"]) // 4) * 4  # type: ignore[arg-type]
-    px_ns = max(1.0, taps * (-(-n // 8) * 8) / emitter.macs_per_ns + n * 0.05)
-    n_chunk = n
+    px_ns = max(1.0, taps * (-(-n // 8) * 8) / emitter.machine.macs_per_ns + n * 0.05)
+    n_chunk, tile = n, emitter.machine.tile_px
     chunk = max(1, int(CONV_UNIT_NS / px_ns))
-    if chunk < 24 and n > 96:  # rather fewer channels than few pixels: a tile of pixels shares each load of weights
-        n_chunk = max(48, int(n * chunk / 24) // 48 * 48)
-        chunk = 24
-    chunk = min(px, max(24, chunk // 24 * 24))
+    if chunk < tile and n > 96:  # rather fewer channels than few pixels: a tile of pixels shares each load of weights
+        n_chunk = max(48, int(n * chunk / tile) // 48 * 48)
+        chunk = tile
+    chunk = min(px, max(tile, chunk // tile * tile))
     if px > chunk:
         chunk = -(-px // -(-px // chunk))  # even chunks
-        chunk = min(px, -(-chunk // 24) * 24) if px > 96 else chunk
+        chunk = min(px, -(-chunk // tile) * tile) if px > 4 * tile else chunk
     line_chunks, n_chunks = -(-px // chunk), -(-n // n_chunk)
     emitter.add("conv", images * lines * px * px_ns, images * lines * line_chunks * n_chunks, reads, [out.buffer],
                 **params,
@@ -201,7 +202,7 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     images, _, lines, px = out.dims
     pair = window.stride[0] == 1 and window.dilation[0] == 1
     fold = column_fold(c, window.stride[1], sw == c and out.strides[3] == c)
-    px_ns = 2 * c * (kh * kw / emitter.macs_per_ns * 5 + 0.02)  # of two lines
+    px_ns = 2 * c * (kh * kw / min(emitter.machine.macs_per_ns, DEPTHWISE_MACS_PER_NS) * 5 + 0.02)  # of two lines
     chunk = px if fold > 1 else min(px, max(1, int(CONV_UNIT_NS / px_ns)))
     chunk = chunk // 2 * 2 or 1 if chunk < px else px
     chunks = -(-px // chunk)
@@ -315,7 +316,7 @@ def moving_product(emitter: Emitter, a: View, b: View, out: View, flipped: bool,
     outer = [(1, 0)] * (2 - len(outer)) + outer
     groups, blocks = -(-k // 4), -(-n // LANES)
     w = View(
-        emitter.new((images, blocks * groups * 64), "u8").buffer,
+        emitter.new((images * blocks * groups * 64 + TILE_SLACK,), "u8").buffer,
         (images, blocks * groups * 64),
         (blocks * groups * 64, 1),
         "u8",

@@ -90,7 +90,7 @@ typedef struct ih_lm_variant {
 
 /* X(name): every variant that this build may carry, fastest last. A variant of another architecture is not compiled. */
 #if defined(__x86_64__)
-#define IH_LM_VARIANTS(X) X(reference) X(avx2) X(avxvnni) X(avx512vnni)
+#define IH_LM_VARIANTS(X) X(reference) X(avx2) X(avxvnni) X(avx512vnni) X(amxint8)
 #elif defined(__aarch64__)
 #define IH_LM_VARIANTS(X) X(reference) X(neon) X(dotprod)
 #else

@@ -216,8 +216,9 @@ class Runner:
     ) -> bool:
         """Feeds all that waits in `sessions`; True when done, False when the gate closed (call again to go on).
 
-        `threads` is for this call instead of `self.threads`. `chunk_budget` > 0 also stops after that many chunks of work. The sessions must agree on `panels`.
-        Raises ValueError when another run was stopped midway in this runner, or a session belongs to another model.
+        `threads` is for this call, instead of `self.threads`. `chunk_budget` > 0 also stops
+        after that many chunks of work, and has one thread. The sessions must agree on `panels`. Raises ValueError when
+        another run was stopped midway in this runner, or a session belongs to another model.
         """
         address = gate.address if gate is not None else 0
         while self.parts or any(session.waiting for session in sessions):

@@ -1,5 +1,5 @@
 /* All kernels of one variant, on the lanes included before it. Included once by each variant's file, with VARIANT (its
- * name), MACS_PER_US and NEEDS (bits of enum ih_cpu_feature) defined. */
+ * name), MACS_PER_US and NEEDS (bits of enum ih_cpu_feature) defined, and HAS_TILES where it has AMX. */
 
 #include "common/cpu.h"
 #include "lm/lm.h"
@@ -7,6 +7,9 @@
 #include "lm/rows.h"
 
 #include "lm/matmul.h"
+#ifdef HAS_TILES
+#include "lm/matmul_tiles.h"
+#endif
 
 #define NAME(name) name##_f16
 #define KV_TYPE uint16_t
@@ -38,7 +41,11 @@ const ih_lm_variant PUBLIC(VARIANT) = {
     .name = QUOTED(VARIANT),
     .supported = supported,
     .macs_per_us = MACS_PER_US,
+#ifdef HAS_TILES
+    .matmul = {matmul_q4_0_tiles, matmul_q4_1_tiles, matmul_q8_0_tiles, matmul_q6_k, matmul_f16, matmul_f32},
+#else
     .matmul = {matmul_q4_0, matmul_q4_1, matmul_q8_0, matmul_q6_k, matmul_f16, matmul_f32},
+#endif
     .quantise = quantise,
     .rmsnorm = rmsnorm,
     .rope = rope,

@@ -151,6 +151,12 @@ int main(void)
         for (int32_t type = 0; type < IH_LM_TYPES; type++)
             for (int32_t tokens = 1; tokens <= MOST; tokens++)
                 check_products(v, type, type == IH_LM_Q6_K ? COLS : COLS / 8 + 32 * (tokens % 3), tokens);
+        for (int32_t type = 0; type < IH_LM_Q6_K; type++) { /* whole tiles, a rest, and more blocks and tokens than fit at once */
+            check_products(v, type, COLS / 8, 16);
+            check_products(v, type, COLS / 8 + 32, 37);
+            check_products(v, type, COLS * 3, 16);
+            check_products(v, type, COLS * 3 - 32, 150);
+        }
         for (int i = 0; i < 20; i++)
             check_rows(v);
         for (int32_t count = 1; count <= IH_LM_QUERIES; count++)

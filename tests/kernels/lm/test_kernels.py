@@ -46,7 +46,7 @@ def test_product_is_that_of_the_unpacked_matrix(kind: str, rows: int, cols: int)
 
 @pytest.mark.parametrize("variant", FAST)
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("tokens", [1, 2, 3, 5, 11, 12, 13, 29])
+@pytest.mark.parametrize("tokens", [1, 2, 3, 5, 11, 12, 13, 16, 29, 37])
 def test_variants_give_the_same_bits(variant: str, kind: str, tokens: int) -> None:
     panels, _ = packed(kind, 48, 768 if kind == "Q6_K" else 544, seed=tokens)
     rng = np.random.default_rng(tokens)
