@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 
 from kernels.graph import _graph
+from kernels.graph.emit import TILE_SLACK
 from kernels.graph.plan import Plan, Port
 from kernels.graph.views import Dims
 
@@ -96,9 +97,9 @@ class Cache:
                     return None
                 head = msgspec.msgpack.decode(content, type=Head)
                 begin = _page_after(len(prefix) + size)
-                if os.fstat(file.fileno()).st_size < begin + head.weights_bytes:
+                if os.fstat(file.fileno()).st_size < begin + head.weights_bytes + TILE_SLACK:
                     return None
-                memory = _mapped(file.fileno(), begin, head.weights_bytes)
+                memory = _mapped(file.fileno(), begin, head.weights_bytes + TILE_SLACK)
         except (msgspec.MsgspecError, OSError, ValueError):
             return None
         return head, memory
@@ -119,7 +120,7 @@ class Cache:
         if self.folder is not None:
             content = msgspec.msgpack.encode(head)
             lead = hashlib.sha256(content).digest() + len(content).to_bytes(4, "little") + content
-            self._write("weights", lead.ljust(_page_after(len(lead)), b"\0") + weights)
+            self._write("weights", lead.ljust(_page_after(len(lead)), b"\0") + weights + bytes(TILE_SLACK))
 
     def keep_plan(self, shapes: Mapping[str, Dims], plan: Plan, generation: str) -> None:
         if self.folder is not None:

@@ -32,7 +32,7 @@ except ImportError as error:
 
 from kernels.graph.cache import PAGE_BYTES, Cache, Head, Spec, cache_key, huge_memory
 from kernels.graph.compile import SUPPORTED
-from kernels.graph.emit import ALIGN, WEIGHTS, Blob
+from kernels.graph.emit import TILE_SLACK, WEIGHTS, Blob
 from kernels.graph.errors import FeedError, GraphError, UnsupportedModelError
 from kernels.graph.onnx_reader import Graph, ValueInfo, read_onnx
 from kernels.graph.plan import Plan, Port, make_plan
@@ -151,7 +151,7 @@ class GraphModel:
             graph = self._read()
             self.inputs, self.outputs = tuple(map(_spec, graph.inputs)), tuple(map(_spec, graph.outputs))
             self._generation = secrets.token_hex(8)
-            self.weights_memory = huge_memory(ALIGN)
+            self.weights_memory = huge_memory(TILE_SLACK)
             self._check_ops(graph)
         if all(None not in spec.shape for spec in self.inputs):
             self.prepare({spec.name: tuple(d or 0 for d in spec.shape) for spec in self.inputs})
@@ -261,7 +261,7 @@ class GraphModel:
     def _grow(self) -> None:
         """Puts weights that were packed just now behind those in memory, and both on disk."""
         old = self._weights.start
-        memory = huge_memory(self._weights.size + ALIGN * 4)
+        memory = huge_memory(self._weights.size + TILE_SLACK)
         memory[:old] = self.weights_memory[:old]
         memory[old : self._weights.size] = bytes(self._weights.data)
         self.weights_memory = memory

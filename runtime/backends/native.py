@@ -79,7 +79,8 @@ class NativeModel:
         return max(weights, self._known_bytes)
 
     def set_threads(self, threads: int) -> None:
-        """Nothing yet: the graph engine computes with the one thread that steps it."""
+        if self._model is not None:
+            self._model.threads = threads
 
     def start(self, feeds: Feeds) -> NativeRun:
         if self._model is None:

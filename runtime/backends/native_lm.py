@@ -75,7 +75,8 @@ class NativeLanguageModel:
         self.keeps_progress = True
 
     def set_threads(self, threads: int) -> None:
-        """Nothing yet: the engine computes with the one thread that steps it."""
+        if self._model is not None:
+            self._model.threads = threads
 
     def start(self, feeds: Feeds) -> NativeLanguageRun:
         """Begins an answer. Raises ValueError too for an empty prompt, an unknown token, or one beyond the context."""

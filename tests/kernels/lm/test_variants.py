@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[3]
 FLAGS = ["-std=gnu11", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Ikernels"]
 SOURCES = [
     "tests/kernels/lm/check_variants.c",
-    *(f"kernels/lm/{name}.c" for name in ("engine", "reference", "avx2", "avxvnni", "avx512vnni", "amxint8", "neon", "dotprod")),
+    *(
+        f"kernels/lm/{name}.c"
+        for name in ("engine", "reference", "avx2", "avxvnni", "avx512vnni", "amxint8", "neon", "dotprod")
+    ),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "kernels" / "common").glob("*.c"))),
 ]
 
