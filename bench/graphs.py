@@ -3,11 +3,11 @@ interleaved.
 
     python -m bench graphs [--rounds N] [--models det,rec,rec_x8,vit,gemm] [--no-load]
 
-CPU time (the thread's own,
-    so that a busy neighbour counts less) and wall time of one inference; % of the peak of vpdpbusd measured in
-the same run; load from nothing and from the cache; peak memory of a process that does nothing else. OpenVINO runs in
-    a process
-of its own in `.venv-peers` (`make bench-peers`) and is left out where that is not there.
+CPU time (the thread's own, so that a busy neighbour counts less) and wall time of one inference; % of the peaks of
+vpdpbusd and of AMX tiles measured in the same run; load from nothing and from the cache; peak memory of a process
+that does nothing else. OpenVINO runs in a process of its own in `.venv-peers` (`make bench-peers`) and is left out
+where that is not there. Where the CPU has AMX, each engine that can be told to leave it alone is shown without it too
+(`vnni`), so that the numbers compare with machines that have none.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from kernels.graph.model import GraphModel, StepResult
 
 PEERS = Path(__file__).parent.parent / ".venv-peers" / "bin" / "python"
 # multiply-adds of one inference, from the models' shapes
+WITHOUT_AMX = "AVX512_CORE_VNNI"  # of ONEDNN_MAX_CPU_ISA, which OpenVINO's kernels heed
 GIGA_MACS = {"det": 3.28, "rec": 0.70, "rec_x8": 5.60, "vit": 0.83, "gemm": 512**3 / 1e9}
 
 OPENVINO = """
@@ -85,10 +86,8 @@ print((before() - start) / 1024)
 class Native:
     """Our engine. One instance a model."""
 
-    name = "native"
-
-    def __init__(self, path: Path, cache: Path) -> None:
-        self.model = GraphModel.load(path, cache_dir=cache, independent_batch=True)
+    def __init__(self, path: Path, cache: Path, variant: str | None = None) -> None:
+        self.model = GraphModel.load(path, cache_dir=cache, independent_batch=True, variant=variant)
 
     def time_ns(self, feed: F32) -> tuple[int, int]:
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
@@ -100,8 +99,6 @@ class Native:
 
 
 class OnnxRuntime:
-    name = "onnxruntime"
-
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -116,11 +113,13 @@ class OnnxRuntime:
 class OpenVino:
     """OpenVINO in its own venv, spoken to by lines of JSON; feeds travel as files, outside the measured time."""
 
-    name = "openvino"
-
-    def __init__(self, python: Path, folder: Path) -> None:
+    def __init__(self, python: Path, folder: Path, isa: str = "") -> None:
         self.process = subprocess.Popen(
-            [python, "-c", OPENVINO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-c", OPENVINO],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | ({"ONEDNN_MAX_CPU_ISA": isa} if isa else {}),
         )
         self.folder = folder
 
@@ -239,22 +238,28 @@ def run(argv: list[str]) -> dict[str, Any]:
     cache, rows = ROOT / "packed", []
     details: dict[str, dict[str, float | None]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        vino = OpenVino(options.peers, Path(folder)) if options.peers.exists() else None
+        has_tiles = _graph.peak_tiles_gops() > 0
+        vinos = {"openvino": OpenVino(options.peers, Path(folder))} if options.peers.exists() else {}
+        if vinos and has_tiles:
+            vinos["openvino, vnni"] = OpenVino(options.peers, Path(folder), WITHOUT_AMX)
         for name, (path, shape, feed) in chosen.items():
             native, other = Native(path, cache), OnnxRuntime(path)
-            vino_load_ms = vino.load(name, path, shape) if vino else None
+            plain = Native(path, cache, "avx512_vnni") if has_tiles else None
+            vino_load_ms = {engine: vino.load(name, path, shape) for engine, vino in vinos.items()}.get("openvino")
             times: dict[str, tuple[list[int], list[int]]] = {}
-            peaks = []
+            peaks, tile_peaks = [], []
             for number in range(-2, options.rounds):
                 one = feed(number % 3)
                 found = {"native": native.time_ns(one), "onnxruntime": other.time_ns(one)}
-                if vino:
-                    found["openvino"] = vino.time_ns(name, one)
+                if plain:
+                    found["native, vnni"] = plain.time_ns(one)
+                found |= {engine: vino.time_ns(name, one) for engine, vino in vinos.items()}
                 peaks.append(_graph.peak_gops())
+                tile_peaks.append(_graph.peak_tiles_gops())
                 for engine, (cpu, wall) in found.items() if number >= 0 else ():
                     times.setdefault(engine, ([], []))[0].append(cpu)
                     times[engine][1].append(wall)
-            rows += rows_of(name, times, statistics.median(peaks))
+            rows += rows_of(name, times, statistics.median(peaks), statistics.median(tile_peaks))
             if not options.no_load:
                 details[name] = dict[str, float | None](loads(path, shape)) | {"openvino_ms": vino_load_ms}
                 details[name] |= yields_us(native.model, feed(0))
@@ -263,14 +268,19 @@ def run(argv: list[str]) -> dict[str, Any]:
                 np.save(Path(folder) / "feed.npy", feed(0))
                 for engine in ("native", "onnxruntime"):
                     details[name][f"{engine}_peak_mb"] = peak_mb(engine, path, Path(folder) / "feed.npy", cache)
-        if vino:
+        for vino in vinos.values():
             vino.close()
-    return {"rows": rows, "load_and_memory": details, "machine": machine(), "threads": 1}
+    peaks_now = {"vpdpbusd_gops": round(_graph.peak_gops()), "tiles_gops": round(_graph.peak_tiles_gops())}
+    return {"rows": rows, "load_and_memory": details, "peaks": peaks_now, "machine": machine(), "threads": 1}
 
 
-def rows_of(name: str, times: dict[str, tuple[list[int], list[int]]], peak_gops: float) -> list[dict[str, Any]]:
-    """Returns a row for each engine; `times native` is how often our median fits into this one's."""
+def rows_of(
+    name: str, times: dict[str, tuple[list[int], list[int]]], peak_gops: float, tiles_gops: float
+) -> list[dict[str, Any]]:
+    """Returns a row for each engine; `times_native` is how often our median fits into this one's, `times_vnni` that of
+    ours without tiles."""
     mine = statistics.median(times["native"][0])
+    plain = statistics.median(times.get("native, vnni", times["native"])[0])
     rows: list[dict[str, Any]] = []
     for engine, (cpu, wall) in times.items():
         cpu_ms, wall_ms = spread_ms(cpu), spread_ms(wall)
@@ -280,7 +290,9 @@ def rows_of(name: str, times: dict[str, tuple[list[int], list[int]]], peak_gops:
         }
         row |= {"wall_p50_ms": wall_ms["p50"], "wall_p99_ms": wall_ms["p99"], "gops": round(gops)}
         row["pct_of_peak"] = round(100 * gops / peak_gops, 1) if peak_gops else None
-        rows.append(row | {"times_native": round(statistics.median(cpu) / mine, 2)})
+        row["pct_of_tile_peak"] = round(100 * gops / tiles_gops, 1) if tiles_gops else None
+        middle = statistics.median(cpu)
+        rows.append(row | {"times_native": round(middle / mine, 2), "times_vnni": round(middle / plain, 2)})
     return rows
 
 

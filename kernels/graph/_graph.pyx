@@ -37,6 +37,7 @@ cdef extern from "graph/graph.h":
         ih_graph_kernel *kernel[IH_OP_KINDS]
     const ih_graph_variant *ih_graph_variant_at(int index) nogil
     double ih_graph_peak_gops() nogil
+    double ih_graph_peak_tiles_gops() nogil
     int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate, int threads) nogil
 
 cdef extern from *:
@@ -148,6 +149,14 @@ def peak_gops():
     cdef double found
     with nogil:
         found = ih_graph_peak_gops()
+    return found
+
+
+def peak_tiles_gops():
+    """Returns the int8 GOP/s that this core's tiles reach now, 0 where it has none."""
+    cdef double found
+    with nogil:
+        found = ih_graph_peak_tiles_gops()
     return found
 
 

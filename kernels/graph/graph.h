@@ -202,7 +202,7 @@ typedef struct ih_graph_variant {
 #if defined(__x86_64__)
 #define IH_GRAPH_VARIANTS(X) X(amx_int8) X(avx512_vnni) X(avx_vnni) X(avx2) X(scalar)
 #elif defined(__aarch64__)
-#define IH_GRAPH_VARIANTS(X) X(neon_dotprod) X(scalar)
+#define IH_GRAPH_VARIANTS(X) X(neon_i8mm) X(neon_dotprod) X(neon) X(scalar)
 #else
 #define IH_GRAPH_VARIANTS(X) X(scalar)
 #endif
@@ -215,8 +215,9 @@ const ih_graph_variant *ih_graph_variant_at(int index); /* NULL past the end */
  * IH_PREEMPTED when the gate closed: call again to go on. */
 int ih_graph_step(ih_graph_run *run, const ih_graph_variant *variant, const ih_gate *gate, int threads);
 
-/* int8 GOP/s of one core's dot-product instruction, measured now; 0 where it has none that is known. */
+/* int8 GOP/s of one core's dot-product instruction, or of its tiles, measured now; 0 where it has none that is known. */
 double ih_graph_peak_gops(void);
+double ih_graph_peak_tiles_gops(void);
 
 static inline uint8_t *ih_at(uint8_t *const *region, int64_t ref) {
     return region[(uint64_t)ref >> 56] + (ref & 0x00ffffffffffffffLL);
@@ -245,6 +246,6 @@ IH_BODIES_DECLARE(avx2)
 IH_BODIES_DECLARE(avx512)
 ih_graph_kernel ih_conv_scalar, ih_depthwise_scalar;
 ih_graph_kernel ih_conv_avx2, ih_conv_avx_vnni, ih_conv_avx512_vnni, ih_conv_amx_int8, ih_depthwise_avx2, ih_depthwise_avx512_vnni;
-ih_graph_kernel ih_conv_neon_dotprod;
+ih_graph_kernel ih_conv_neon, ih_conv_neon_dotprod, ih_conv_neon_i8mm;
 
 #endif

@@ -49,13 +49,25 @@ const ih_graph_variant ih_graph_avx2 = {
 #endif
 
 #if defined(__aarch64__)
+static int has_neon(void) { return (ih_cpu_features() & IH_CPU_NEON) != 0; }
 static int has_dotprod(void) { return (ih_cpu_features() & IH_CPU_DOTPROD) != 0; }
+static int has_i8mm(void) { return has_dotprod() && (ih_cpu_features() & IH_CPU_I8MM) != 0; }
 
-/* Depthwise has no use for sdot's flipped activations: the reference reads them as they are. */
+/* Depthwise has no use for flipped activations: the reference reads them as they are. */
+#define IH_SCALAR_KERNELS ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar, ih_mean_scalar, \
+        ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar
+
+const ih_graph_variant ih_graph_neon = {
+    .name = "neon", .is_supported = has_neon, .signed_activations = 1, .macs_per_ns = 4, .tile_px = 24,
+    .kernel = {ih_conv_neon, IH_SCALAR_KERNELS},
+};
 const ih_graph_variant ih_graph_neon_dotprod = {
     .name = "neon_dotprod", .is_supported = has_dotprod, .signed_activations = 1, .macs_per_ns = 15, .tile_px = 24,
-    .kernel = {ih_conv_neon_dotprod, ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar,
-               ih_mean_scalar, ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar},
+    .kernel = {ih_conv_neon_dotprod, IH_SCALAR_KERNELS},
+};
+const ih_graph_variant ih_graph_neon_i8mm = {
+    .name = "neon_i8mm", .is_supported = has_i8mm, .signed_activations = 0, .macs_per_ns = 25, .tile_px = 24,
+    .kernel = {ih_conv_neon_i8mm, IH_SCALAR_KERNELS},
 };
 #endif
 

@@ -14,7 +14,11 @@
 #define ATTEND_ROWS 3
 #define ATTEND_WIDE 1
 #define LARGE_IS_SIGNED 1
+#ifdef IH_LM_I8MM
+#define MATMUL_ROWS 4 /* tokens at once, in pairs */
+#else
 #define MATMUL_ROWS 3 /* tokens at once: four int and four float registers each, within 32 */
+#endif
 
 typedef struct { float32x4_t a, b, c, d; } vf;
 typedef struct { int32x4_t a, b, c, d; } vi;

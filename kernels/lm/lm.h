@@ -92,7 +92,7 @@ typedef struct ih_lm_variant {
 #if defined(__x86_64__)
 #define IH_LM_VARIANTS(X) X(reference) X(avx2) X(avxvnni) X(avx512vnni) X(amxint8)
 #elif defined(__aarch64__)
-#define IH_LM_VARIANTS(X) X(reference) X(neon) X(dotprod)
+#define IH_LM_VARIANTS(X) X(reference) X(neon) X(dotprod) X(i8mm)
 #else
 #define IH_LM_VARIANTS(X) X(reference)
 #endif

@@ -15,6 +15,9 @@ LANES void touch(const uint8_t *at, size_t bytes)
 }
 
 /* In what follows `count` tokens make a tile; it is a constant wherever these are inlined. */
+#ifdef IH_LM_I8MM
+#include "lm/dots_i8mm.h"
+#else
 LANES void dot_nibbles(vi *isum, int count, const uint8_t *lines, const int8_t *q)
 {
 #pragma GCC unroll 4
@@ -42,6 +45,8 @@ LANES void dot_bytes(vi *isum, int count, const uint8_t *lines, const int8_t *q,
         }
     }
 }
+
+#endif
 
 /* sum += isum * (row scale * token scale) */
 LANES void add_scaled(vf *sum, const vi *isum, int count, vf row_scale, const float *scale)

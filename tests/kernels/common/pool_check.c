@@ -78,7 +78,7 @@ static void run_jobs(int caller, int jobs)
 static void stop_and_go_on(int caller)
 {
     job *mine = calloc(1, sizeof *mine);
-    ih_gate gate = {&gate_words[caller], 1, ih_boot_id_hash()};
+    ih_gate gate = {.word = &gate_words[caller], .gate_epoch = 1, .boot_id_hash = ih_boot_id_hash()};
     for (int n = 0; n < 300; n++) {
         memset(mine, 0, sizeof *mine);
         open_gate(&gate_words[caller]);

@@ -1,4 +1,4 @@
-/* Compares the NEON dot-product convolution with the reference on random shapes; run under qemu by test_neon.py.
+/* Compares the ARM convolutions that this core has with the reference on random shapes; run under qemu by test_neon.py.
  * Prints the first difference and exits 1, or exits 0. */
 #include "graph/graph.h"
 #include <stdio.h>
@@ -48,17 +48,26 @@ int main(void) {
         p[IH_conv_out_px] = n * (is_float ? 4 : 1), p[IH_conv_out_line] = px * p[IH_conv_out_px], p[IH_conv_out_zero] = random_below(256);
         p[IH_conv_images] = 1, p[IH_conv_lines] = lines, p[IH_conv_line_px] = px, p[IH_conv_n] = n, p[IH_conv_chunk_px] = px;
         p[IH_conv_line_chunks] = 1, p[IH_conv_n_chunk] = n, p[IH_conv_n_chunks] = 1;
-        memset(wanted, 0, REGION_BYTES), memset(found, 0, REGION_BYTES);
+        memset(wanted, 0, REGION_BYTES);
         uint8_t *reference[4] = {x, w, constants, wanted}, *ours[4] = {x, w, constants, found};
         p[IH_conv_bias] = (2LL << 56) + BIAS_AT;
         ih_conv_scalar(p, reference, 0, lines);
-        p[IH_conv_bias] = (2LL << 56) + FLIPPED_AT;
-        ih_conv_neon_dotprod(p, ours, 0, lines);
-        for (int64_t i = 0; i < lines * p[IH_conv_out_line]; i++)
-            if (wanted[i] != found[i]) {
-                printf("round %d: byte %lld is %d, expected %d (c %d n %d)\n", round, (long long)i, found[i], wanted[i], c, n);
-                return 1;
-            }
+        for (int v = 0; ih_graph_variant_at(v); v++) {
+            const ih_graph_variant *variant = ih_graph_variant_at(v);
+            if (!variant->is_supported())
+                continue;
+            p[IH_conv_bias] = (2LL << 56) + (variant->signed_activations ? FLIPPED_AT : BIAS_AT);
+            memset(found, 0, REGION_BYTES);
+            variant->kernel[IH_OP_CONV](p, ours, 0, lines);
+            for (int64_t i = 0; i < lines * p[IH_conv_out_line]; i++)
+                if (wanted[i] != found[i]) {
+                    printf("%s, round %d: byte %lld is %d, expected %d (c %d n %d)\n", variant->name, round, (long long)i, found[i],
+                           wanted[i], c, n);
+                    return 1;
+                }
+            if (!round)
+                printf("%s\n", variant->name);
+        }
     }
     return 0;
 }

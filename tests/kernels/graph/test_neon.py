@@ -1,4 +1,4 @@
-"""The NEON dot-product convolution against the reference, cross-compiled and run under qemu where both are there."""
+"""The ARM convolutions against the reference, cross-compiled and run under qemu on three cores where both are there."""
 
 from __future__ import annotations
 
@@ -8,21 +8,32 @@ from pathlib import Path
 
 import pytest
 
-KERNELS = Path(__file__).parents[3] / "kernels"
-COMPILER, EMULATOR = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64-static")
+ROOT = Path(__file__).parents[3]
+COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
+FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-Ikernels"]
 
 
-@pytest.mark.skipif(not (COMPILER and EMULATOR), reason="needs gcc-aarch64-linux-gnu and qemu-user-static")
-def test_dot_product_convolution_equals_the_reference(tmp_path: Path) -> None:
-    program = tmp_path / "check"
-    sources = [
-        Path(__file__).with_name("neon_check.c"),
-        KERNELS / "graph" / "conv_scalar.c",
-        KERNELS / "graph" / "conv_neon_dotprod.c",
-    ]
-    flags = ["-O3", "-std=gnu11", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-static", f"-I{KERNELS}"]
-    subprocess.run([str(COMPILER), *flags, *map(str, sources), "-o", str(program)], check=True)
-    found = subprocess.run(
-        [str(EMULATOR), "-cpu", "cortex-a76", str(program)], capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (shutil.which(COMPILER) and shutil.which(EMULATOR)):
+        pytest.skip("needs gcc-aarch64-linux-gnu and qemu-user-static")
+    out = tmp_path_factory.mktemp("neon") / "check"
+    kernels = [path for hall in ("graph", "common") for path in sorted((ROOT / "kernels" / hall).glob("*.c"))]
+    sources = [path for path in kernels if path.name != "_graph.c"]
+    subprocess.run([COMPILER, *FLAGS, Path(__file__).with_name("neon_check.c"), *sources, "-lm", "-o", out],
+                   cwd=ROOT, check=True)  # fmt: skip
+    return out
+
+
+@pytest.mark.parametrize(
+    ("core", "variants"),
+    [
+        ("cortex-a53", ["neon", "scalar"]),
+        ("cortex-a76", ["neon_dotprod", "neon", "scalar"]),
+        ("max", ["neon_i8mm", "neon_dotprod", "neon", "scalar"]),
+    ],
+)
+def test_convolutions_equal_the_reference(program: Path, core: str, variants: list[str]) -> None:
+    found = subprocess.run([EMULATOR, "-cpu", core, program], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
+    assert found.stdout.split() == variants

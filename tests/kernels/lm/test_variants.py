@@ -14,7 +14,7 @@ SOURCES = [
     "tests/kernels/lm/check_variants.c",
     *(
         f"kernels/lm/{name}.c"
-        for name in ("engine", "reference", "avx2", "avxvnni", "avx512vnni", "amxint8", "neon", "dotprod")
+        for name in ("engine", "reference", "avx2", "avxvnni", "avx512vnni", "amxint8", "neon", "dotprod", "i8mm")
     ),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "kernels" / "common").glob("*.c"))),
 ]
@@ -27,6 +27,7 @@ def build(compiler: str, out: Path, *flags: str) -> Path:
     return out
 
 
+@pytest.mark.timeout(600)  # the sanitizers take the compiler a while
 def test_variants_are_equal_and_clean_under_sanitizers(tmp_path: Path) -> None:
     program = build("gcc", tmp_path / "check", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     done = subprocess.run([program], capture_output=True, text=True, check=False)
@@ -42,7 +43,11 @@ def arm_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("core", "runs"),
-    [("cortex-a53", {"neon": True, "dotprod": False}), ("cortex-a76", {"dotprod": True}), ("max", {"dotprod": True})],
+    [
+        ("cortex-a53", {"neon": True, "dotprod": False}),
+        ("cortex-a76", {"dotprod": True, "i8mm": False}),
+        ("max", {"dotprod": True, "i8mm": True}),
+    ],
 )
 def test_arm_variants_are_equal_under_qemu(arm_program: Path, core: str, runs: dict[str, bool]) -> None:
     done = subprocess.run(
