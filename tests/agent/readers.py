@@ -25,4 +25,4 @@ def reader_assets() -> BundleAssets:
 
 
 def assets_for(kind: str) -> Assets:
-    return NoAssets() if kind == "block_clicker" else reader_assets()
+    return NoAssets() if kind in ("block_clicker", "random_clicker") else reader_assets()

@@ -162,8 +162,18 @@
   });
   task('use-colorwheel', () => {
     const hex = ui_utils.colorNameToHex(match(/Select (\w+) with/)[1]).slice(1).toUpperCase();
-    return fill(one('#col'), hex, 'computed') ?? submit() ?? key('tab');  // the picker may cover the button
+    return fill(one('#col'), hex, 'computed') ?? submit() ?? aside();  // the picker may cover the button
   });
+  // A click on the empty part of the page, which closes what has opened above it.
+  const aside = () => {
+    const frame = one('#wrap').getBoundingClientRect(), boxes = [];
+    for (let y = frame.top + 4; y < frame.bottom - 12; y += 12) {
+      const points = [frame.left + 140, frame.left + 150, frame.left + 156];
+      if (points.every(x => document.elementFromPoint(x, y + 4)?.matches('#wrap, #area, body, html')))
+        boxes.push([frame.left + 142, y, 14, 8]);
+    }
+    return boxes.length ? {act: 'click', boxes: boxes.reverse()} : null;
+  };
   task('copy-paste', () => {
     const from = one('#to-copy'), to = one('#answer-input');
     if (!ih.memory.listening) {
