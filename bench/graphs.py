@@ -27,6 +27,7 @@ import numpy as np
 import onnxruntime as ort
 
 from bench.graph_models import F32, ROOT, models
+from bench.lease import LeaseGate, favoured
 from bench.measure import machine
 from kernels.gate import _gate
 from kernels.graph import _graph
@@ -153,34 +154,23 @@ class OpenVino:
 def yields_us(model: GraphModel, feed: F32, samples: int = 200) -> dict[str, float]:
     """Returns how long after the lease ran out, as when the bridge dies, a run handed the core back (percentiles, us).
 
-    The end of the lease is a known moment of the boot clock, so no second thread is needed to close the gate. Under
-    a real-time scheduler where that is allowed: otherwise this measures for how long the neighbours keep the core.
+    Under a real-time scheduler where that is allowed: otherwise this measures how long the neighbours keep the core.
     """
-    real_time = True
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    except OSError:
-        real_time = False
-    word = _gate.Word(bytearray(64), writable=True)
-    token = _gate.Token(word, 1)
+    gate, late = LeaseGate(), list[float]()
     rng = np.random.default_rng(0)
-    started = time.perf_counter_ns()
-    whole = model.start({"x": feed})
-    whole.step()
-    whole_ns = time.perf_counter_ns() - started
-    late: list[float] = []
-    for _ in range(samples * 4):
-        run = model.start({"x": feed})
-        until = _gate.boottime_ns() + int(rng.integers(20_000, min(whole_ns // 2, _gate.LEASE_MAX_NS // 2)))
-        word.write(max_threads=1, state=_gate.STATES["OPEN"], duty_permille=1000, reasons=0, gate_epoch=1,
-                   lease_until_ns=until, boot_id_hash=_gate.boot_id_hash(), power_budget_mW=0)  # fmt: skip
-        if run.step(token.address) is StepResult.PREEMPTED:
-            late.append((_gate.boottime_ns() - until) / 1e3)
-        if len(late) == samples:
-            break
-    if real_time:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    found = {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)}
+    with favoured() as real_time:
+        started = time.perf_counter_ns()
+        whole = model.start({"x": feed})
+        whole.step()
+        whole_ns = time.perf_counter_ns() - started
+        for _ in range(samples * 4):
+            run = model.start({"x": feed})
+            until_ns = gate.open_for(int(rng.integers(20_000, max(20_001, whole_ns // 2))))
+            if run.step(gate.address) is StepResult.PREEMPTED:
+                late.append((_gate.boottime_ns() - until_ns) / 1e3)
+            if len(late) == samples:
+                break
+    found = {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)} if late else {}
     return found | {"yield_real_time": real_time}
 
 

@@ -25,13 +25,24 @@ from typing import Any
 
 import numpy as np
 
+from bench.lease import LeaseGate, favoured
 from bench.lm_peers import peak_mb
 from bench.measure import machine
+from kernels.gate.word import boottime_ns
 from kernels.lm.grammar import ConstrainedDecoder, Trie
-from kernels.lm.model import LanguageModel, Runner, Sampling
+from kernels.lm.model import LanguageModel, Runner, Sampling, variants
 
 ROOT = Path(__file__).parent.parent
-PEERS = ("ik_llama.cpp flash", "ik_llama.cpp", "llama.cpp", "llama.cpp flash")
+PEERS = {
+    "ik_llama.cpp flash": "ik_llama_cpp",
+    "ik_llama.cpp": "ik_llama_cpp",
+    "llama.cpp": "llama_cpp",
+    "llama.cpp flash": "llama_cpp",
+    "openvino genai": "openvino_genai",
+}
+"""Engine: the module that it needs in the peers' venv."""
+WITHOUT_LOGITS = ("openvino genai", "native, vnni")
+"""Engines that have no logits to compare, or the same bits as another."""
 PREFILL, FIRST, DECODE, START = 512, 32, 112, 8
 """Tokens: the long prompt, the short one, those decoded after a start of 8 (so the context stays below 128)."""
 
@@ -149,21 +160,13 @@ def serve_native(argv: list[str]) -> None:
 
 
 def commands(model: Path, cache: Path, peers: Path, variant: str | None) -> dict[str, list[str]]:
-    """Returns the command of each engine that is installed."""
-    found = {
-        "native": [
-            sys.executable,
-            "-m",
-            "bench.lm",
-            "--native",
-            str(model),
-            str(cache),
-            *([variant] if variant else []),
-        ]
-    }
+    """Returns the command of each engine that is installed; ours without AMX too, where the CPU has it."""
+    native = [sys.executable, "-m", "bench.lm", "--native", str(model), str(cache)]
+    found = {"native": [*native, *([variant] if variant else [])]}
+    if variant is None and variants()[-1] == "amxint8":
+        found["native, vnni"] = [*native, "avx512vnni"]
     python = peers / "bin" / "python"
-    for name in PEERS if python.exists() else ():
-        module = "ik_llama_cpp" if name.startswith("ik") else "llama_cpp"
+    for name, module in PEERS.items() if python.exists() else ():
         if subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0:
             found[name] = [str(python), str(ROOT / "bench" / "lm_peers.py"), name, str(model)]
     return found
@@ -251,6 +254,28 @@ def chunk_times_us(model: LanguageModel) -> dict[str, float]:
     return {"chunk_p50_us": round(p50, 1), "chunk_p99_us": round(p99, 1), "chunk_max_us": round(most, 1)}
 
 
+def yields_us(model: LanguageModel, samples: int = 200) -> dict[str, float | bool]:
+    """Returns how long after the lease ran out, as when the bridge dies, a run handed the core back (percentiles, us).
+
+    Prefills and single tokens are stopped alike. Under a real-time scheduler where that is allowed: otherwise this
+    measures for how long the neighbours keep the core.
+    """
+    session, runner = model.session(1024), Runner(model)
+    gate, late = LeaseGate(), list[float]()
+    rng = np.random.default_rng(0)
+    with favoured() as real_time:
+        for number in range(samples * 3):
+            session.tokens.clear()
+            session.waiting.clear()
+            session.feed([7] * 256 if number % 2 else [5])
+            until_ns = gate.open_for(int(rng.integers(20_000, 40_000_000 if number % 2 else 2_000_000)))
+            if not runner.run([session], gate):
+                late.append((boottime_ns() - until_ns) / 1e3)
+                runner.abandon()
+    found = {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)} if late else {}
+    return {**found, "yield_samples": len(late), "yield_real_time": real_time}
+
+
 def public_text() -> str:
     """Returns a text that every Python carries: the licence and the docstrings of its library's larger modules."""
     import argparse as a
@@ -270,11 +295,8 @@ def fidelity(launch: dict[str, list[str]], model: LanguageModel, count: int) -> 
     which any change in the order of additions sets off. Ours is to be read beside it.
     """
     tokens = model.tokenizer.encode(public_text()).ids[: count + 1]
-    names = [
-        name
-        for name in ("llama.cpp", "llama.cpp flash", "native", "ik_llama.cpp", "ik_llama.cpp flash")
-        if name in launch
-    ]
+    order = ("llama.cpp", "llama.cpp flash", "native", "ik_llama.cpp", "ik_llama.cpp flash")
+    names = [name for name in order if name in launch and name not in WITHOUT_LOGITS]
     workers = {name: Worker(launch[name]) for name in names}
     agree: dict[str, int] = dict.fromkeys(names, 0)
     loss: dict[str, float] = dict.fromkeys(names, 0.0)
@@ -324,6 +346,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--peers", type=Path, default=ROOT / ".venv-peers")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--variant")
+    parser.add_argument("--samples", action="store_true", help="put every time, in seconds, into the report")
     parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "lm")
     options = parser.parse_args(argv)
     path = options.model or default_model()
@@ -343,12 +366,15 @@ def run(argv: list[str]) -> dict[str, Any]:
         worker.end()
     return {
         "rows": rows,
+        **({"samples": times} if options.samples else {}),
+        "streamed_bytes": streamed,
         "model": path.name,
         "variant": model.variant,
         "probe_gb_s": round(probe_gb_s, 1),
         "roof_decode_tok_s": round(roof, 1),
         "constrained_tok_s": round(constrained, 1),
         **chunk_times_us(model),
+        **yields_us(model),
         "machine": machine(),
     }
 

@@ -1,6 +1,6 @@
 """One peer engine in a process of its own, asked by `bench.lm` over JSON lines. Runs in the peers' venv, without ours.
 
-python lm_peers.py llama.cpp|ik_llama.cpp MODEL.gguf
+python lm_peers.py llama.cpp|ik_llama.cpp|"openvino genai" MODEL.gguf
 {"do": "eval", "tokens": [...], "at": 0}                   feeds tokens from position `at`, as one batch
 {"do": "greedy", "at": n, "first": id, "count": c}         feeds c tokens, each the most likely after the one before
 {"do": "logits", "tokens": [...], "out": "file.npy"}       teacher-forced: float32 logits after every token
@@ -79,6 +79,38 @@ class IkLlamaCpp(LlamaCpp):
         self.api.llama_kv_cache_clear(self.context)
 
 
+class OpenVinoGenAi:
+    """OpenVINO GenAI, which converts the GGUF as it loads it. It takes a whole prompt and gives tokens, no logits."""
+
+    def __init__(self, path: str, flash: bool) -> None:
+        import openvino
+        import openvino_genai as api
+
+        self.api, self.openvino, self.flash = api, openvino, flash
+        self.pipeline = api.LLMPipeline(path, "CPU", INFERENCE_NUM_THREADS=1)
+
+    def write(self, tokens: list[int], count: int) -> list[int]:
+        """Returns `count` tokens, the most likely after `tokens`."""
+        ids = np.array([tokens], np.int64)
+        prompt = self.api.TokenizedInputs(self.openvino.Tensor(ids), self.openvino.Tensor(np.ones_like(ids)))
+        config = self.pipeline.get_generation_config()
+        config.max_new_tokens = config.min_new_tokens = count
+        config.do_sample, config.ignore_eos, config.num_beams = False, True, 1
+        return list(self.pipeline.generate(prompt, config).tokens[0])
+
+
+def answer_whole(engine: OpenVinoGenAi, request: dict[str, Any]) -> dict[str, Any]:
+    """The same questions of an engine that only takes whole prompts; it decodes after a prompt of `at` tokens."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    if request["do"] == "greedy":
+        prompt = [request["first"]] * max(1, request["at"])
+        last = engine.write(prompt, request["count"])[-1]
+    else:
+        last = engine.write(request["tokens"], 1)[-1]
+    spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    return {**spent, "last": last, "peak_mb": peak_mb()}
+
+
 def peak_mb() -> float:
     """VmHWM: unlike ru_maxrss, it does not carry over what the parent had when it forked."""
     status = Path("/proc/self/status").read_text()
@@ -113,13 +145,14 @@ def answer(engine: LlamaCpp, request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     name, path = sys.argv[1:3]
     imported_mb = peak_mb()
-    kind = IkLlamaCpp if name.startswith("ik") else LlamaCpp
-    __import__("ik_llama_cpp" if name.startswith("ik") else "llama_cpp")
+    kind: Any = OpenVinoGenAi if name.startswith("openvino") else IkLlamaCpp if name.startswith("ik") else LlamaCpp
+    __import__({OpenVinoGenAi: "openvino_genai", IkLlamaCpp: "ik_llama_cpp", LlamaCpp: "llama_cpp"}[kind])
+    reply: Any = answer_whole if kind is OpenVinoGenAi else answer
     start = time.perf_counter()
     engine = kind(path, flash="flash" in name)
     print(json.dumps({"load_ms": 1e3 * (time.perf_counter() - start), "imported_mb": imported_mb}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(answer(engine, json.loads(line))), flush=True)
+        print(json.dumps(reply(engine, json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

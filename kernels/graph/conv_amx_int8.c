@@ -14,7 +14,7 @@
 #include "graph/strict_float.h"
 #include "graph/conv_end_avx512.h"
 
-enum { TILE = 16, STEP = 64, MOST_PX = 2 * TILE, GATHER_BYTES = 16384, FEWEST_INPUTS = 32 };
+enum { TILE = 16, STEP = 64, MOST_PX = 2 * TILE, GATHER_BYTES = 65536, FEWEST_INPUTS = 32 };
 
 /* Tile registers: the intrinsics paste the number into the instruction. */
 #define C00 0
@@ -146,18 +146,14 @@ void ih_conv_amx_int8(const int64_t *p, uint8_t *const *region, int64_t from, in
                    .out_px = p[IH_conv_out_px], .w_zero = (int32_t)p[IH_conv_w_zero], .out_zero = (int32_t)p[IH_conv_out_zero],
                    .is_float = (int32_t)p[IH_conv_is_float], .lut = p[IH_conv_lut] < 0 ? NULL : ih_at(region, p[IH_conv_lut])};
     const int64_t inputs = t.runs_y * t.runs_x * t.groups * 4, steps = (inputs + STEP - 1) / STEP, padded = steps * STEP;
-    const int64_t fit = (GATHER_BYTES - STEP) / padded; /* pixels */
-    if (inputs < FEWEST_INPUTS || fit < 1) {
+    const int64_t fit = GATHER_BYTES / padded; /* pixels */
+    if (inputs < FEWEST_INPUTS || fit < TILE) {
         ih_conv_avx512_vnni(p, region, from, to);
         return;
     }
     t.w_block = inputs * 16;
-    const int in_place = t.runs_y * t.runs_x == 1 && inputs % STEP == 0, at_once = fit < MOST_PX && !in_place ? (fit < TILE ? 1 : TILE) : MOST_PX;
-    if (at_once == 1) { /* a pixel's inputs do not fit sixteen times: never seen, and slow */
-        ih_conv_avx512_vnni(p, region, from, to);
-        return;
-    }
-    uint8_t gathered[GATHER_BYTES + MOST_PX * STEP] __attribute__((aligned(64)));
+    const int in_place = t.runs_y * t.runs_x == 1 && inputs % STEP == 0, at_once = in_place || fit >= MOST_PX ? MOST_PX : TILE;
+    uint8_t gathered[GATHER_BYTES + STEP] __attribute__((aligned(64)));
     _tile_loadconfig(&config);
     for (int64_t unit = from; unit < to; unit++) {
         int64_t n0 = unit % p[IH_conv_n_chunks] * p[IH_conv_n_chunk], rest = unit / p[IH_conv_n_chunks];
@@ -171,7 +167,9 @@ void ih_conv_amx_int8(const int64_t *p, uint8_t *const *region, int64_t from, in
         const int8_t *w = (const int8_t *)ih_at(region, p[IH_conv_w]) + image * p[IH_conv_w_image];
         const int32_t *bias = (const int32_t *)(ih_at(region, p[IH_conv_bias]) + image * p[IH_conv_bias_image]);
         for (int64_t px = px0; px < px1;) {
-            const int m = (int)(px1 - px < at_once ? px1 - px : at_once);
+            int m = (int)(px1 - px < at_once ? px1 - px : at_once);
+            if (in_place && m > TILE && m < MOST_PX) /* a tile where it lies, then the rest */
+                m = TILE;
             const uint8_t *a = x + px * t.x_px;
             int64_t a_px = t.x_px;
             t.x = a;

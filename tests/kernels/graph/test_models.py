@@ -43,6 +43,10 @@ def feed(shape: tuple[int, ...], seed: int = 3) -> Array:
         (20, 1, (1, 1), {}, (4, 4)),
         (32, 33, (1, 3), {"pads": [0, 1, 0, 1]}, (1, 40)),
         (24, 24, (3, 3), {"pads": [1, 0, 0, 1], "group": 4}, (7, 9)),
+        # tiles: inputs that lie in place and a rest that does not, sixteen gathered at once, too many to gather
+        (1024, 40, (1, 1), {}, (3, 9)),
+        (256, 17, (3, 3), {"pads": [1, 1, 1, 1]}, (2, 30)),
+        (480, 8, (3, 3), {"pads": [1, 1, 1, 1]}, (2, 20)),
     ],
 )
 def test_conv(
