@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,6 +38,10 @@ test-desktops: build ## the tests of desktops, with a Qt program that is its own
 
 fuzz: build      ## the session's machines, guided by coverage where atheris is installed
 	$(RUN) -m tests.fuzz.wire 600
+
+test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
+	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
+	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda
 
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run

@@ -124,6 +124,8 @@ class Backend(Protocol):
 BACKENDS: dict[str, tuple[str, str]] = {
     "native": ("runtime.backends.native:NativeBackend", ""),
     "onnxruntime": ("runtime.backends.onnxruntime:OnnxRuntimeBackend", "onnxruntime"),
+    "tensorrt": ("runtime.backends.tensorrt.backend:TensorRTBackend", "tensorrt"),
+    "tensorrt_rtx": ("runtime.backends.tensorrt.backend:TensorRTRtxBackend", "tensorrt_rtx"),
     "null": ("runtime.backends.null:NullBackend", ""),
 }
 
