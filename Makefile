@@ -41,7 +41,7 @@ fuzz: build      ## the session's machines, guided by coverage where atheris is 
 
 test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
 	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
-	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda
+	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda tests/kernels/cuda
 
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run

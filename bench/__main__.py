@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kernels.errors import IdlehandsError
+
 # name: (module, what it measures)
 BENCHES = {
     "frames": ("bench.frames", "resize, crops, tile hashes of a 1080p frame beside OpenCV, Pillow and memcpy"),
@@ -26,6 +28,7 @@ BENCHES = {
     "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
     "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
     "residency": ("bench.residency", "many variants in one worker: swaps, memory, deadlines, admission"),
+    "cuda": ("bench.cuda", "our CUDA kernels as a share of the GPU's bandwidth"),
     "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
 }
 
@@ -43,7 +46,11 @@ def main(argv: list[str]) -> int:
     if find_spec(module) is None:
         print(f"{module} is not in this build", file=sys.stderr)
         return 2
-    result: dict[str, Any] = import_module(module).run(arguments)
+    try:
+        result: dict[str, Any] = import_module(module).run(arguments)
+    except IdlehandsError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
     if as_json:
         print(json.dumps(result))
     else:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from kernels.errors import IdlehandsError
 
-OPTIONAL = ("xcffib", "onnx", "onnxruntime", "tensorrt", "pycuda", "can", "cantools", "grpc")
+OPTIONAL = ("xcffib", "onnx", "onnxruntime", "cuda", "tensorrt", "tensorrt_rtx", "can", "cantools", "grpc")
 
 
 def catalogue() -> str:

@@ -1,4 +1,4 @@
-"""TensorRT for RTX as it is: it builds ahead of time without a GPU. Skipped where it is not installed (make test-gpu)."""
+"""TensorRT for RTX as it is: it builds ahead of time without a GPU. Skipped where it is not installed."""
 
 from __future__ import annotations
 
