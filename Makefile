@@ -36,8 +36,9 @@ test-desktops: build ## the tests of desktops, with a Qt program that is its own
 	$(VENV)/bin/pip install --quiet PySide6-Essentials
 	$(RUN) -m pytest tests/desktop
 
-fuzz: build      ## the session's machines, guided by coverage where atheris is installed
+fuzz: build      ## the session's machines, and both model loaders under sanitizers: ten minutes each
 	$(RUN) -m tests.fuzz.wire 600
+	tests/sanitizers/run -m tests.kernels.fuzz_models 600
 
 test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
 	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
