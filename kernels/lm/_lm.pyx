@@ -15,6 +15,8 @@ cdef extern from "lm/memory.h":
     void *ih_lm_map(size_t size) nogil
     void ih_lm_unmap(void *at, size_t size) nogil
     uint64_t ih_lm_read_all(const void *at, size_t size) nogil
+    void *ih_lm_map_file(const char *path, size_t offset, size_t size) nogil
+    void ih_lm_unmap_file(void *at, size_t size) nogil
     int ih_lm_read_file(const char *path, size_t offset, void *to, size_t size) nogil
 
 cdef extern from "lm/lm.h":
@@ -139,16 +141,22 @@ cdef const ih_lm_variant *find_variant(str name) except NULL:
 
 
 cdef class Weights:
-    """The stream of a packed model, read into huge pages."""
+    """The stream of a packed model in huge pages: the file's own where the system has them (`mapped`), else a copy."""
 
     cdef uint8_t *data
     cdef readonly size_t size
+    cdef readonly bint mapped
 
     def __cinit__(self, bytes path, size_t offset, size_t size):
         cdef int status
         cdef const char *name = path
-        self.data = <uint8_t *>ih_lm_map(size)
         self.size = size
+        with nogil:
+            self.data = <uint8_t *>ih_lm_map_file(name, offset, size)
+        self.mapped = self.data != NULL
+        if self.mapped:
+            return
+        self.data = <uint8_t *>ih_lm_map(size)
         if self.data == NULL:
             raise MemoryError(f"{size} bytes for weights")
         with nogil:
@@ -157,7 +165,10 @@ cdef class Weights:
             raise OSError(-status, strerror(-status).decode(), path.decode(errors="replace"))
 
     def __dealloc__(self):
-        ih_lm_unmap(self.data, self.size)
+        if self.mapped:
+            ih_lm_unmap_file(self.data, self.size)
+        else:
+            ih_lm_unmap(self.data, self.size)
 
     def read_all(self):
         """Reads every byte once and returns a sum: what a bench measures as the roof of decode."""

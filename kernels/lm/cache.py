@@ -1,6 +1,8 @@
 """Keeps a repacked model on disk, named by the content of its GGUF, so that the next load rearranges nothing.
 
-    <sha256>-<layout>.lm    "IHLMCAC1" · u32 header bytes · its sha256 · header (JSON) · zeros to 4096 · stream
+    <sha256>-<layout>.lm    "IHLMCAC1" · u32 header bytes · its sha256 · header (JSON) · zeros · stream · zeros
+                            A stream of 8 MB or more begins and ends at multiples of 2 MB, so that it can be mapped in
+                            huge pages (memory.c); a smaller one begins at a multiple of 4096.
     <sha256>-<layout>.tok   the tokeniser as JSON of the `tokenizers` library
     stat-<...>.sha256       content hash of a path as it was (device, inode, size, mtime): spares hashing it again
 
@@ -29,10 +31,10 @@ from kernels.lm.repack import PANEL, TYPES, panel_bytes, repack
 from kernels.lm.tokenizer import tokenizer_json
 
 MAGIC = b"IHLMCAC1"
-LAYOUT = 1
+LAYOUT = 2
 """Grows whenever the meaning of the stream changes."""
 ALIGN = 64
-STREAM_AT_MULTIPLE = 4096
+PAGE, HUGE_PAGE, LARGE_STREAM = 4096, 2 << 20, 8 << 20
 MAX_HEADER_BYTES = 16 << 20
 
 Entry = tuple[str, int, int, int, int]
@@ -99,6 +101,8 @@ def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+            # What was written piecemeal lies in small pages: the first to map it reads it anew, in large ones.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -167,13 +171,16 @@ def _write_packed(file: BinaryIO, gguf: Gguf, config: LlamaConfig) -> None:
     fields = {"config": config.as_dict(), "entries": entries, "special": special, "stream_bytes": stream_bytes}
     header = json.dumps(fields).encode()
     lead = MAGIC + len(header).to_bytes(4, "little") + hashlib.sha256(header).digest() + header
-    file.write(lead + bytes(-len(lead) % STREAM_AT_MULTIPLE))
+    multiple = HUGE_PAGE if stream_bytes >= LARGE_STREAM else PAGE
+    file.write(lead + bytes(-len(lead) % multiple))
     for name, _, rows, cols, _ in entries[:-1]:
         tensor = gguf.matrix(name, rows, cols)
         data = np.ascontiguousarray(tensor.data if rows == 1 else repack(tensor))
         file.write(data.tobytes())
         file.write(bytes(-data.nbytes % ALIGN))
     file.write(frequencies.tobytes())
+    if multiple == HUGE_PAGE:
+        file.write(bytes(-stream_bytes % multiple))
 
 
 def _read_packed(path: Path, tokenizer_path: Path) -> Packed | None:
@@ -189,10 +196,13 @@ def _read_packed(path: Path, tokenizer_path: Path) -> Packed | None:
         fields: dict[str, Any] = json.loads(header)
         config = LlamaConfig(**fields["config"])
         check_config(config, path.name)
-        stream_offset = -(-(len(lead) + size) // STREAM_AT_MULTIPLE) * STREAM_AT_MULTIPLE
-        if stream_offset + fields["stream_bytes"] != total:
+        stream_bytes = fields["stream_bytes"]
+        multiple = HUGE_PAGE if stream_bytes >= LARGE_STREAM else PAGE
+        stream_offset = -(-(len(lead) + size) // multiple) * multiple
+        tail = -stream_bytes % multiple if multiple == HUGE_PAGE else 0
+        if stream_offset + stream_bytes + tail != total:
             return None
         entries = {entry[0]: (entry[0], entry[1], entry[2], entry[3], entry[4]) for entry in fields["entries"]}
-        return Packed(path, tokenizer_path, config, entries, fields["special"], stream_offset, fields["stream_bytes"])
+        return Packed(path, tokenizer_path, config, entries, fields["special"], stream_offset, stream_bytes)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ import pytest
 from kernels.lm import cache
 from kernels.lm.gguf import GgufError
 from kernels.lm.model import LanguageModel, Runner
-from tests.kernels.lm.synthetic import Synthetic
+from tests.kernels.lm.synthetic import Synthetic, synthetic_model
 
 
 def first_logits(model: LanguageModel) -> bytes:
@@ -87,3 +87,16 @@ def test_a_bad_model_leaves_no_cache(tiny: Synthetic, tmp_path: Path) -> None:
     with pytest.raises(GgufError):
         LanguageModel.load(path, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.lm"))
+
+
+def test_a_large_stream_is_mapped_or_copied_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = synthetic_model("F16", "F32", embd=256, ffn=256, layers=1, vocabulary=9000)
+    path = made.write(tmp_path)
+    large = LanguageModel.load(path, tmp_path / "large")
+    assert large.packed.stream_offset % (2 << 20) == 0
+    assert large.packed.path.stat().st_size % (2 << 20) == 0
+    monkeypatch.setattr("kernels.lm.cache.LARGE_STREAM", 1 << 40)
+    copied = LanguageModel.load(path, tmp_path / "small")
+    assert copied.packed.stream_offset == 4096
+    assert not copied.native.weights.mapped
+    assert first_logits(large) == first_logits(copied)
