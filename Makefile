@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers bench bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -53,6 +53,9 @@ oracles: build   ## how good the oracles are that demonstrate the training pages
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done
 	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
+
+bench-board: build ## every backend on every bundle on this board: latency, energy, throttling over 30 minutes, yield (SOAK_S=60)
+	$(RUN) -m bench board --soak-s $(or $(SOAK_S),1800) $(if $(BASELINE),--baseline $(BASELINE))
 
 bench-peers:     ## the other engines, in a venv of their own (llama.cpp is compiled: minutes)
 	$(PYTHON) -m venv .venv-peers

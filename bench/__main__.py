@@ -28,6 +28,8 @@ BENCHES = {
     "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
     "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
     "residency": ("bench.residency", "many variants in one worker: swaps, memory, deadlines, admission"),
+    "board": ("bench.board", "every backend on every bundle, with the board's clocks, heat and power; a soak"),
+    "results": ("bench.results", "writes bench/RESULTS.md from the benches that it is given"),
     "cuda": ("bench.cuda", "our CUDA kernels as a share of the GPU's bandwidth"),
     "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
 }

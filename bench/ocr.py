@@ -102,7 +102,7 @@ def _screens(reader: LineReader, detector: onnxruntime.InferenceSession, rounds:
         pixels = screen(_WIDTH, _HEIGHT, MEASURE_SEED + 100 + number, most_texts=120).pixels
         finder = BlockFinder()
         reader.forget()
-        frame = _frame(pixels)
+        frame = frame_of(pixels)
         began = time.thread_time()
         layout = finder.find(frame)
         times["blocks, whole"].append(time.thread_time() - began)
@@ -113,7 +113,7 @@ def _screens(reader: LineReader, detector: onnxruntime.InferenceSession, rounds:
         changed = pixels.copy()
         patch = screen(TILE, TILE, number).pixels
         changed[5 * TILE : 6 * TILE, 7 * TILE : 8 * TILE] = patch
-        frame = _frame(changed)
+        frame = frame_of(changed)
         began = time.thread_time()
         for text in finder.find(frame).texts:
             reader.read(changed, text.box, None)
@@ -132,7 +132,8 @@ def _screens(reader: LineReader, detector: onnxruntime.InferenceSession, rounds:
     ]
 
 
-def _frame(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Frame:
+def frame_of(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Frame:
+    """Returns a frame of which everything has changed."""
     hashes = tile_hashes(pixels, _KEY)
     return Frame(1, pixels, np.ones(hashes.shape[:2], dtype=np.bool_), hashes, 0, 0)
 

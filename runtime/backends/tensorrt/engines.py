@@ -120,7 +120,7 @@ def build(
         raise ModelRefused(f"{where}: {_short(said)}", next_step="pack the bundle for another backend")
     config = builder.create_builder_config()
     _configure(library, config, spec, workspace_bytes)
-    timing = _set_times(config, times)
+    timing = _set_times(library, config, times)
     _add_shapes(builder, network, config, spec.ranges, where)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -147,15 +147,12 @@ def _configure(library: Any, config: Any, spec: EngineSpec, workspace_bytes: int
             config.set_compute_capability(getattr(library.ComputeCapability, name), number)
 
 
-def _set_times(config: Any, times: bytes) -> Any:
-    """RTX has the call and refuses it: it times nothing while it builds."""
-    try:
-        timing = config.create_timing_cache(times)
-    except (AttributeError, TypeError, RuntimeError):
+def _set_times(library: Any, config: Any, times: bytes) -> Any:
+    """RTX, which is known by its runtime cache, times nothing while it builds."""
+    if hasattr(library, "IRuntimeCache"):
         return None
-    if timing is None or not config.set_timing_cache(timing, ignore_mismatch=False):
-        return None
-    return timing
+    timing = config.create_timing_cache(times)
+    return timing if timing is not None and config.set_timing_cache(timing, ignore_mismatch=False) else None
 
 
 def _add_shapes(builder: Any, network: Any, config: Any, ranges: Ranges, where: str) -> None:
