@@ -63,7 +63,7 @@ class ForecastReader:
     def status(self, now_ns: int | None = None) -> BridgeStatus | None:
         """Returns the present status, None where there is none, an old one, or one that cannot be read."""
         now_ns = boottime_ns() if now_ns is None else now_ns
-        if now_ns - self._read_ns >= REREAD_NS:
+        if self._found is None or now_ns - self._read_ns >= REREAD_NS:
             self._read_ns = now_ns
             try:
                 self._found = _DECODER.decode(self._path.read_bytes())
