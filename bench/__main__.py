@@ -21,6 +21,7 @@ from kernels.errors import IdlehandsError
 BENCHES = {
     "frames": ("bench.frames", "resize, crops, tile hashes of a 1080p frame beside OpenCV, Pillow and memcpy"),
     "gate": ("bench.gate", "polling the gate word, and how fast kernels yield"),
+    "yield": ("bench.yielding", "edge on the bus to kernels stopped, keys released, job back, memory back"),
     "lm": ("bench.lm", "the native language model: load, prefill, decode"),
     "graphs": ("bench.graphs", "int8 graphs on the native engine beside onnxruntime and OpenVINO"),
     "threads": ("bench.threads", "two threads beside one, the second core free and busy"),

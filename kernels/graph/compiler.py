@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kernels.graph import constants
+from kernels.graph import constants, planning
 from kernels.graph.constants import evaluate_constant, integer
 from kernels.graph.emit import CALLER, Blob, Emitter, Machine, single_operand, table_of
 from kernels.graph.errors import GraphError, MalformedModelError, UnsupportedModelError
@@ -104,6 +104,7 @@ class Compiler:
 
     def run(self) -> Emitter:
         for node in self.graph.nodes:
+            planning.check()
             try:
                 self._node(node)
             except GraphError as error:

@@ -208,9 +208,11 @@ class GraphModel:
         plan = self._cache.plan(shapes, self._generation)
         if plan is None:
             before = self._weights.size
-            plan = make_plan(self._read(), shapes, self._weights, self.variant)
-            if self._weights.size != before:
-                self._grow()
+            try:
+                plan = make_plan(self._read(), shapes, self._weights, self.variant)
+            finally:  # also when planning was stopped: what it packed until then is known, so it must be there
+                if self._weights.size != before:
+                    self._grow()
             self._cache.keep_plan(shapes, plan, self._generation)
         self._plans[key] = plan
         return plan

@@ -16,6 +16,7 @@ from kernels.graph.errors import GraphError, UnsupportedModelError
 from kernels.graph.model import GraphModel
 from kernels.graph.model import Run as GraphRun
 from kernels.graph.model import StepResult as GraphResult
+from kernels.graph.planning import PlanningStopped, stoppable
 from runtime.backends.feeds import check_feeds
 from runtime.backends.native_lm import SUFFIX, load_language_model
 from runtime.backends.protocol import (
@@ -86,10 +87,7 @@ class NativeModel:
         if self._model is None:
             raise ValueError("the model is closed")
         check_feeds(self.inputs, feeds)
-        try:
-            return NativeRun(self._model.start(feeds))
-        except UnsupportedModelError as error:  # a shape that only this feed brought up
-            raise ModelUnsupported(error.message) from error
+        return NativeRun(self._model, feeds)
 
     def close(self) -> None:
         """Drops the weights and working memories; their mappings go back to the system as the last run lets go."""
@@ -97,22 +95,36 @@ class NativeModel:
 
 
 class NativeRun:
-    """A runtime.backends.protocol.Run that pauses where it stands."""
+    """A runtime.backends.protocol.Run that pauses where it stands.
 
-    def __init__(self, run: GraphRun) -> None:
-        self._run = run
+    The plan of new shapes is made by the first `step`, because it takes long enough for the gate to close.
+    """
+
+    def __init__(self, model: GraphModel, feeds: Feeds) -> None:
+        self._model = model
+        self._feeds = dict(feeds)
+        self._run: GraphRun | None = None
         self._is_done = False
 
     def step(self, gate: GateToken | None) -> StepResult:
+        """See the protocol. Raises ModelUnsupported for shapes that the engine cannot do."""
         if self._is_done:
             return StepResult.DONE
         if gate is not None and not gate.is_open():
             return StepResult.PREEMPTED
+        if self._run is None:
+            try:
+                with stoppable(lambda: gate is not None and not gate.is_open()):
+                    self._run = self._model.start(self._feeds)
+            except PlanningStopped:
+                return StepResult.PREEMPTED
+            except UnsupportedModelError as error:  # a shape that only this feed brought up
+                raise ModelUnsupported(error.message) from error
         self._is_done = self._run.step(0 if gate is None else gate.address) is GraphResult.DONE
         return StepResult.DONE if self._is_done else StepResult.PREEMPTED
 
     def outputs(self) -> dict[str, NDArray[Any]]:
-        if not self._is_done:
+        if self._run is None or not self._is_done:
             raise ValueError("outputs() of a run that is not done")
         return dict(self._run.outputs())
 

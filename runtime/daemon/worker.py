@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from kernels.errors import IdlehandsError
-from kernels.gate.word import REASONS, GateReader
+from kernels.gate.word import REASONS, GateReader, State
 from runtime.config.config import Worker as WorkerSettings
 from runtime.daemon.assets import bundle_for
 from runtime.daemon.channel import Channel
@@ -67,6 +67,9 @@ MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 HOLD_POLL_S = 0.01
 TELL_S = 1.0  # how often the daemon hears of models and deadlines while they change
 NOTHING_USED = Used(0, 0.0, 0.0, ())
+# The loop must answer to the car while a thread thinks in Python: it gets the interpreter so soon (5 ms by default,
+# and a yield takes it several times).
+SWITCH_S = 0.0005
 
 
 class WorkerArguments(msgspec.Struct, frozen=True):
@@ -286,7 +289,8 @@ class WorkerProcess:
                     self._works[job].give_back(reason)
                 continue
             closed_for_s += HOLD_POLL_S
-            urgent = any(REASONS[name].urgent for name in reading.reasons if name in REASONS)
+            has_lapsed = reading.state is State.OPEN  # no lease: nobody knows whether the car is wanted
+            urgent = has_lapsed or any(REASONS[name].urgent for name in reading.reasons if name in REASONS)
             if urgent or closed_for_s >= self._settings.hold_s:
                 await self._all_over()
                 return
@@ -317,6 +321,7 @@ def main() -> None:
     arguments = msgspec.json.decode(sys.argv[1], type=WorkerArguments)
     configure_logs(arguments.log_level)
     protect_process()
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(run_worker(arguments))
 
 

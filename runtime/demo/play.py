@@ -91,9 +91,9 @@ def yields_of(watch: Watch, closed_ns: list[int], released_ns: list[int]) -> lis
         if not before:
             continue
         closed = before[-1]
-        stages = Yield(
-            kernels_ms=(detail["stopped_ns"] - closed) / 1e6, job_ms=(detail["handed_back_ns"] - closed) / 1e6
-        )
+        stages = Yield(job_ms=(detail["handed_back_ns"] - closed) / 1e6)
+        if detail["stopped_ns"]:  # before the closing: nothing was being decided then
+            stages.kernels_ms = max(0, detail["stopped_ns"] - closed) / 1e6
         released = [at for at in released_ns if at >= closed]
         if released:
             stages.keys_ms = (released[0] - closed) / 1e6

@@ -23,6 +23,7 @@ import msgspec
 from kernels.gate.word import GateToken, boottime_ns
 from runtime.agent.protocol import STATE_LIMIT_BYTES, Agent, Decision, Preempted
 from runtime.desktop.errors import SessionError, SessionLost
+from runtime.desktop.frame import Frame
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.checkpoint import Checkpoint
@@ -33,6 +34,8 @@ from runtime.wire.actions import Action, Ask, Done, Fail, Precondition, Wait
 from runtime.wire.tables import CloseReason, Outcome, Refusal
 
 GATE_POLL_S = 0.002
+# A closing waits so long for the thinking thread to say when it stopped; it is far above every kernel's bound.
+LET_GO_S, LET_GO_POLL_S = 0.05, 0.0005
 SETTLE_QUIET_MS = 20
 SETTLE_AT_MOST_MS = 250
 LONG_WAIT_MS = 250
@@ -69,7 +72,10 @@ class Step:
 
 @dataclass(slots=True)
 class RunEnd:
-    """How a run ended: `kind` is done, failed, asked, cancelled, yielded (the gate closed), given_back or broken."""
+    """How a run ended: `kind` is done, failed, asked, cancelled, yielded (the gate closed), given_back or broken.
+
+    `stopped_ns` is when the last decision's kernels had returned, noted by their own thread: before the closing if
+    nothing was being decided then, 0 if they had not yet when the job went back."""
 
     kind: str
     text: str = ""
@@ -110,6 +116,7 @@ class Runner:
     _given_back: str = ""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped_ns: int = 0
+    _is_thinking: bool = False
 
     def __post_init__(self) -> None:
         if self.claim.checkpoint is not None:
@@ -140,13 +147,14 @@ class Runner:
             end = await self._work(desktop)
         except GateClosed:
             end = self._stopped_end()
-            end.stopped_ns = self._stopped_ns
         except (SessionError, TransportError, TimeoutError, asyncio.TimeoutError) as error:
             end = RunEnd("broken", str(error))
         finally:
             watch.cancel()
         if desktop is not None:
             end.released_ns = await self._leave(desktop, end.kind)
+        if end.kind == "yielded":
+            end.stopped_ns = await self._kernels_stopped()
         end.actions = self.memory.actions - actions_before
         end.seconds = time.monotonic() - began
         end.cpu_s = time.process_time() - cpu_began
@@ -189,18 +197,31 @@ class Runner:
         self._decide_began = time.monotonic_ns()
         self._view = desktop.frame
         decided = await self._unless_stopped(
-            asyncio.get_running_loop().run_in_executor(
-                self.think, self.agent.decide, self._view, self.spec.instruction, self.memory.state, self.gate
-            )
+            asyncio.get_running_loop().run_in_executor(self.think, self._think, self._view)
         )
         if isinstance(decided, Preempted):
-            self._note_stop()
             raise GateClosed
         if len(decided.state) > STATE_LIMIT_BYTES:
             raise ValueError(
                 f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
             )
         return decided
+
+    def _think(self, view: Frame) -> Decision | Preempted:
+        """In the thinking thread: decides, and notes when the kernels had returned (the loop hears of it later)."""
+        self._is_thinking = True
+        try:
+            return self.agent.decide(view, self.spec.instruction, self.memory.state, self.gate)
+        finally:
+            self._stopped_ns = boottime_ns()
+            self._is_thinking = False
+
+    async def _kernels_stopped(self) -> int:
+        """Returns when the last decision's kernels returned, 0 if they do not within LET_GO_S."""
+        give_up_s = time.monotonic() + LET_GO_S
+        while self._is_thinking and time.monotonic() < give_up_s:
+            await asyncio.sleep(LET_GO_POLL_S)
+        return 0 if self._is_thinking else self._stopped_ns or boottime_ns()
 
     async def _act(self, desktop: RemoteDesktop, decided: Decision) -> Outcome:
         view, memory = self._view, self.memory
@@ -266,12 +287,7 @@ class Runner:
             return
         while self.gate.is_open():
             await asyncio.sleep(GATE_POLL_S)
-        self._note_stop()
         self._stop.set()
-
-    def _note_stop(self) -> None:
-        if not self._stopped_ns:
-            self._stopped_ns = boottime_ns()
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T:
         """Awaits `work`, or raises GateClosed at once when the gate closes or the run is cancelled."""

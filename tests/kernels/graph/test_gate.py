@@ -9,6 +9,7 @@ import pytest
 
 from kernels.gate import _gate
 from kernels.graph.model import GraphModel, StepResult, supported_variants
+from kernels.graph.planning import PlanningStopped, stoppable
 from tests.kernels.graph.qdq import Builder
 
 
@@ -34,9 +35,9 @@ class Gate:
         )
 
 
-def model() -> bytes:
+def model(*, rows: int | str = 40) -> bytes:
     b = Builder(11)
-    x = b.q(b.input("x", [1, 3, 40, 56]), 0.05, 100)
+    x = b.q(b.input("x", [1, 3, rows, 56]), 0.05, 100)
     y = b.q(b.conv(x, 0.05, 3, 32, pads=[1, 1, 1, 1]), 0.3, 0)
     y = b.q(b.conv(y, 0.3, 32, 32, (5, 5), group=32, pads=[2, 2, 2, 2]), 1.0, 128)
     s = b.op("GlobalAveragePool", y)
@@ -155,3 +156,26 @@ def test_a_stopped_run_goes_on_with_another_number_of_threads() -> None:
     assert stops
     for name, wanted in alone.outputs().items():
         np.testing.assert_array_equal(run.outputs()[name], wanted)
+
+
+def test_planning_stops_between_two_nodes_and_leaves_the_model_whole() -> None:
+    whole = GraphModel.load(model())
+    feeds = {"x": np.random.default_rng(5).uniform(-4, 4, (1, 3, 40, 56)).astype(np.float32)}
+    expected_run = whole.start(feeds)
+    expected_run.step()
+    expected = expected_run.outputs()
+    stopped = GraphModel.load(model(rows="rows"))
+    for most in range(1, 40):
+        asked = iter(range(most))
+        try:
+            with stoppable(lambda: next(asked, None) is None):
+                run = stopped.start(feeds)
+        except PlanningStopped:
+            continue
+        break
+    else:
+        pytest.fail("planning never came to its end")
+    assert most > 2, "it was stopped at least once on the way"
+    run.step()
+    for name, value in run.outputs().items():
+        np.testing.assert_array_equal(value, expected[name])
