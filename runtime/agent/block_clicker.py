@@ -18,6 +18,7 @@ from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder, Layout
 from runtime.agent.errors import StateUnreadable
 from runtime.agent.geometry import Box, reading_order
+from runtime.agent.inference import GateClosed
 from runtime.agent.protocol import Decision, Preempted
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Click, Done, Fail
@@ -44,7 +45,10 @@ class BlockClicker:
         if gate is not None and not gate.is_open():
             return Preempted()
         memory = _unpack(state)
-        layout = self._finder.find(view)
+        try:
+            layout = self._finder.find(view, gate)
+        except GateClosed:
+            return Preempted()
         if memory.clicked and _signature(layout, Box(*memory.clicked[-1])) != memory.seen:
             return Decision(Done(), state, 1.0)
         clicked = {tuple(box) for box in memory.clicked}

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.tiles import TILE
+from kernels.gate.word import GateToken
 from runtime.agent.components import Runs, bounds, find_runs, label, paint
 from runtime.agent.contents import ContentCache
 from runtime.agent.geometry import Box
+from runtime.agent.inference import while_open
 from runtime.agent.outlines import enclosed_boxes, outline_kind
 from runtime.desktop.frame import Frame
 
@@ -76,21 +78,25 @@ class BlockFinder:
         self._layout: Layout | None = None
         self._lines: ContentCache[tuple[TextBlock, ...]] = ContentCache(4096)
 
-    def find(self, frame: Frame) -> Layout:
-        """Returns the layout of `frame`. Unchanged content costs the comparison of tile hashes, a change its place."""
+    def find(self, frame: Frame, gate: GateToken | None = None) -> Layout:
+        """Returns the layout of `frame`. Unchanged content costs the comparison of tile hashes, a change its place.
+
+        Raises GateClosed, within a few ms of a screen that may take a hundred; the next call begins it anew.
+        """
         changed = self._changed_tiles(frame)
+        self._hashes = None  # until it is done, nothing is known
         if changed is None or self._layout is None:
             self._edges = find_edges(frame.pixels)
-            self._layout = self._read_layout(frame.pixels, self._edges)
+            self._layout = self._read_layout(frame.pixels, self._edges, gate)
         elif len(changed):
             for row, column in changed.tolist():
                 _update_edges(self._edges, frame.pixels, row * TILE, column * TILE)
             window = _window(changed, self._layout, self._edges)
             if window is None:
-                self._layout = self._read_layout(frame.pixels, self._edges)
+                self._layout = self._read_layout(frame.pixels, self._edges, gate)
             else:
                 x, y, w, h = window
-                inside = self._read_layout(frame.pixels[y : y + h, x : x + w], self._edges[y : y + h, x : x + w])
+                inside = self._read_layout(frame.pixels[y : y + h, x : x + w], self._edges[y : y + h, x : x + w], gate)
                 self._layout = _patched(self._layout, window, inside)
         self._hashes = frame.hashes.copy()
         return self._layout
@@ -103,17 +109,17 @@ class BlockFinder:
         changed = np.argwhere((known != frame.hashes).any(axis=2))
         return None if 2 * len(changed) > frame.hashes.shape[0] * frame.hashes.shape[1] else changed
 
-    def _read_layout(self, pixels: Pixels, directed: NDArray[np.uint8]) -> Layout:
+    def _read_layout(self, pixels: Pixels, directed: NDArray[np.uint8], gate: GateToken | None) -> Layout:
         """Returns what stands in `pixels` (h, w, 4), whose edges are `directed` (h, w)."""
         height, width = directed.shape
         runs = find_runs(directed != 0)
         labels = label(runs, width)
         boxes = bounds(runs, labels)
-        kinds = [_kind(directed, row) for row in boxes.tolist()]
+        kinds = [_kind(directed, row) for row in while_open(gate, boxes.tolist())]
         _demote_glyphs(boxes, kinds)
         glyphs = _letters(directed, runs, labels, boxes, kinds)
         shapes: list[Shape] = []
-        for number, (row, kind) in enumerate(zip(boxes.tolist(), kinds, strict=True)):
+        for number, (row, kind) in enumerate(while_open(gate, zip(boxes.tolist(), kinds, strict=True))):
             parts: list[Shape] = []
             if kind in ("text", "figure", "box") and row[2] >= _STRAIGHT and row[3] >= _LEAST_JOINED:
                 own = crop_component(runs, labels == number, row)
@@ -123,15 +129,15 @@ class BlockFinder:
             elif kind in ("ring", "figure"):
                 parts.append(Shape(Box(*row[:4]), kind, _fill(pixels, row)))
             shapes.extend(parts)
-        return _layout(width, height, self._find_lines(pixels, glyphs), shapes)
+        return _layout(width, height, self._find_lines(pixels, glyphs, gate), shapes)
 
-    def _find_lines(self, pixels: Pixels, glyphs: Mask) -> list[TextBlock]:
+    def _find_lines(self, pixels: Pixels, glyphs: Mask, gate: GateToken | None) -> list[TextBlock]:
         width = glyphs.shape[1]
         runs = find_runs(glyphs, bridge=_LETTER_GAP)
         blobs = bounds(runs, label(runs, width))
         blobs = blobs[(blobs[:, 3] >= 4) | (blobs[:, 2] >= 4)]
         lines: list[TextBlock] = []
-        for x, y, w, h, _ in _join_words(blobs):
+        for x, y, w, h, _ in while_open(gate, _join_words(blobs)):
             x, y = max(0, int(x) - 1), max(0, int(y) - 1)
             crop = pixels[y : y + int(h) + 2, x : x + int(w) + 2]
             found = self._lines.get_or(crop[..., :3], lambda crop=crop: _split_lines(crop))  # type: ignore[misc]

@@ -37,7 +37,7 @@ class Screen:
 
     def __init__(self, view: Frame, finder: BlockFinder, reader: LineReader, gate: GateToken | None) -> None:
         self.view = view
-        self.layout = finder.find(view)
+        self.layout = finder.find(view, gate)
         self.widgets = find_widgets(self.layout)
         self._reader = reader
         self._gate = gate

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -180,6 +181,7 @@ class WorkerProcess:
         bundle = await asyncio.to_thread(bundle_for, spec, self._models)
         session = self._lanes.admit(assigned.job, spec, bundle)
         agent = await asyncio.to_thread(session.make_agent, spec.agent)
+        gc.freeze()  # what is loaded stays: a collection that walks it stops every thread for 50 ms
         checkpoint = Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None
         runner = work.runner = Runner(
             claim=Claim(assigned.job, assigned.owner_epoch, checkpoint),

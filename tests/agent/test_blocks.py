@@ -11,6 +11,7 @@ from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.components import bounds, find_runs, label, paint
 from runtime.agent.geometry import Box, reading_order
+from runtime.agent.inference import GateClosed
 from tests.agent.screens import Canvas, frame_of
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -157,3 +158,27 @@ def _flood(mask: np.ndarray, diagonal: bool) -> dict[tuple[int, int], int]:
 def test_reading_order_goes_line_by_line() -> None:
     boxes = [Box(100, 12, 30, 10), Box(10, 50, 30, 10), Box(10, 10, 30, 12), Box(60, 48, 20, 14)]
     assert reading_order(boxes) == [2, 0, 1, 3]
+
+
+class _ShutAfter:
+    """A gate that shuts after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    def is_open(self) -> bool:
+        self._looks -= 1
+        return self._looks >= 0
+
+
+def test_a_search_that_the_gate_stopped_leaves_nothing_wrong_behind() -> None:
+    before, after = Canvas(), Canvas()
+    for canvas in (before, after):
+        canvas.text(20, 20, "a line that stays")
+    after.text(20, 70, "and one that came")
+    expected = BlockFinder().find(before.frame())
+    finder = BlockFinder()
+    finder.find(before.frame())
+    with pytest.raises(GateClosed):
+        finder.find(after.frame(2), _ShutAfter(1))  # type: ignore[arg-type]
+    assert finder.find(before.frame(3)) == expected

@@ -168,7 +168,7 @@ def test_planning_stops_between_two_nodes_and_leaves_the_model_whole() -> None:
     for most in range(1, 40):
         asked = iter(range(most))
         try:
-            with stoppable(lambda: next(asked, None) is None):
+            with stoppable(lambda asked=asked: next(asked, None) is None)  # type: ignore[misc]:
                 run = stopped.start(feeds)
         except PlanningStopped:
             continue
