@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -158,6 +160,10 @@ def test_a_stopped_run_goes_on_with_another_number_of_threads() -> None:
         np.testing.assert_array_equal(run.outputs()[name], wanted)
 
 
+def _has_run_out(asked: Iterator[int]) -> bool:
+    return next(asked, None) is None
+
+
 def test_planning_stops_between_two_nodes_and_leaves_the_model_whole() -> None:
     whole = GraphModel.load(model())
     feeds = {"x": np.random.default_rng(5).uniform(-4, 4, (1, 3, 40, 56)).astype(np.float32)}
@@ -168,7 +174,7 @@ def test_planning_stops_between_two_nodes_and_leaves_the_model_whole() -> None:
     for most in range(1, 40):
         asked = iter(range(most))
         try:
-            with stoppable(lambda asked=asked: next(asked, None) is None)  # type: ignore[misc]:
+            with stoppable(functools.partial(_has_run_out, asked)):
                 run = stopped.start(feeds)
         except PlanningStopped:
             continue
