@@ -113,8 +113,10 @@ class NativeRun:
         if gate is not None and not gate.is_open():
             return StepResult.PREEMPTED
         if self._run is None:
+            # Only the gate itself stops it, no window of the duty: begun anew in every window it would never end.
+            whole = None if gate is None else gate.until(0)
             try:
-                with stoppable(lambda: gate is not None and not gate.is_open()):
+                with stoppable(lambda: whole is not None and not whole.is_open()):
                     self._run = self._model.start(self._feeds)
             except PlanningStopped:
                 return StepResult.PREEMPTED

@@ -1,4 +1,4 @@
-"""Runs the model in gate.pml: constants from the C header and the settings, verification by spin, simulations as events."""
+"""Runs the model in gate.pml: constants from the C header and the settings, spin's search, simulations as events."""
 
 from __future__ import annotations
 

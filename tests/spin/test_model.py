@@ -37,7 +37,12 @@ def test_a_seeded_bug_is_found(tmp_path: Path, bug: str) -> None:
 def test_the_constants_are_the_headers() -> None:
     known = constants()
     assert known["LEASE"] * TICK_NS == _gate.LEASE_MAX_NS
-    states = {"CLOSED_STATE": "CLOSED", "WARMING_STATE": "WARMING", "IS_OPEN_STATE": "OPEN", "DRAINING_STATE": "DRAINING"}
+    states = {
+        "CLOSED_STATE": "CLOSED",
+        "WARMING_STATE": "WARMING",
+        "IS_OPEN_STATE": "OPEN",
+        "DRAINING_STATE": "DRAINING",
+    }
     assert {name: known[name] for name in states} == {name: _gate.STATES[own] for name, own in states.items()}
 
 
@@ -123,5 +128,14 @@ def test_the_implementation_does_what_the_model_does(tmp_path: Path) -> None:
         for event in simulate(folder, seed, 60_000):
             real.apply(event)
             told[" ".join(event[:2])] += 1
-    for kind in ("poll 1", "poll 0", "start", "suspend", "bridge killed", "bridge started", "worker gone", "evaluate 2"):
+    for kind in (
+        "poll 1",
+        "poll 0",
+        "start",
+        "suspend",
+        "bridge killed",
+        "bridge started",
+        "worker gone",
+        "evaluate 2",
+    ):
         assert told[kind] > 5, told
