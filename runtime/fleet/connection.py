@@ -28,12 +28,13 @@ from nats.aio.msg import Msg
 
 from kernels.gate.word import boottime_ns
 from runtime.fleet.errors import CredentialsError, FleetAway, Refusal, ServerRefused
-from runtime.fleet.streams import CONSUMER, INCARNATION, JOBS, STREAMS, check_echo, check_version
+from runtime.fleet.streams import CONSUMER, INCARNATION, JOBS, STREAMS, check_echo, check_version, inbox_of
 from runtime.jobs.clock import Now
 
 log = logging.getLogger("idlehands.fleet")
 LAST_BACKOFF_S = 128.0
 REQUEST_S = 5.0
+CONNECT_S = 10.0
 WRONG_REVISION, NO_STREAM, NO_CONSUMER, NO_MESSAGE = 10071, 10059, 10014, 10037
 
 
@@ -84,7 +85,12 @@ class Connection:
     async def open(self) -> None:
         """Connects once. Raises FleetAway, ServerRefused, ServerUnfit, CredentialsError; use `keep` to go on trying."""
         try:
-            await self._nc.connect(**self._options(), allow_reconnect=True, max_reconnect_attempts=-1)
+            # The first time must fail if it fails; from then on the library reconnects by itself, for ever.
+            first = self._nc.connect(
+                **self._options(), allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.05
+            )
+            await asyncio.wait_for(first, CONNECT_S)
+            self._nc.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
         except (OSError, nats.errors.Error, asyncio.TimeoutError, ssl.SSLError) as error:
             await self._drop()
             if "authorization" in str(error).lower():
@@ -247,6 +253,7 @@ class Connection:
             "reconnected_cb": back,
             "error_cb": error,
             "pending_size": 1 << 20,
+            "inbox_prefix": inbox_of(self.address.name),
         }
         if self.address.credentials is not None:
             options |= _credentials(self.address.credentials)

@@ -58,16 +58,7 @@ class FleetServer:
     def start(self) -> None:
         """Starts it and returns once it listens. Raises ServerFailed."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings = {
-            "server_name": "idlehands-fleet",
-            "host": self.host,
-            "port": self.port,
-            "max_payload": 1 << 20,
-            "jetstream": {"store_dir": str(self.folder / "store"), "sync_interval": "2s"},
-            **self._security,
-        }
-        path = self.folder / "nats.conf"
-        path.write_text(json.dumps(settings, indent=1))  # the server's form takes JSON
+        path = self._write_settings()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [find_server(), "-c", str(path)],
@@ -84,6 +75,19 @@ class FleetServer:
                 raise ServerFailed(f"nats-server did not start: {said[-1] if said else 'it said nothing'}")
             time.sleep(0.02)
 
+    def _write_settings(self) -> Path:
+        settings = {
+            "server_name": "idlehands-fleet",
+            "host": self.host,
+            "port": self.port,
+            "max_payload": 1 << 20,
+            "jetstream": {"store_dir": str(self.folder / "store"), "sync_interval": "2s"},
+            **self._security,
+        }
+        path = self.folder / "nats.conf"
+        path.write_text(json.dumps(settings, indent=1))  # the server's form takes JSON
+        return path
+
     def stop(self) -> None:
         """Ends it in order; what it holds is on the disk."""
         self._end(signal.SIGTERM)
@@ -91,6 +95,12 @@ class FleetServer:
     def kill(self) -> None:
         """Ends it as a crash would."""
         self._end(signal.SIGKILL)
+
+    def reload(self, security: dict[str, Any]) -> None:
+        """Has it read new settings: who is revoked is refused, and cut off, from then on."""
+        self._security = security
+        self._write_settings()
+        os.kill(self.pid, signal.SIGHUP)
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

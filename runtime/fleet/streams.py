@@ -18,6 +18,7 @@ from runtime.fleet.errors import ServerUnfit
 JOBS, HOLDS, OFFERS = "IH_JOBS", "IH_HOLDS", "IH_OFFERS"
 JOB, HOLD, OFFER = "ih.job.", "ih.hold.", "ih.offer."
 LANES, CAR, SAMPLE = "ih.lanes", "ih.car.", "ih.sample."
+RECEIPT = "ih.receipt."  # core NATS: a car's receipt, answered with the fleet's counter-signature
 PROGRESS = "ih.progress."  # core NATS, kept nowhere: what happens in a run, for whoever watches
 INCARNATION = "idlehands.incarnation"
 NEEDED = (2, 11)
@@ -44,6 +45,11 @@ CONSUMER: dict[str, Any] = {
     "max_waiting": 100_000,
     "replay_policy": "instant",
 }
+
+
+def inbox_of(name: str) -> str:
+    """Returns the prefix of the subjects on which answers come to `name`, and to nobody else."""
+    return f"_INBOX_{name}"
 
 
 def check_version(version: str) -> None:
