@@ -7,6 +7,10 @@ import click
 from runtime.cli.verbs import Verbs
 
 VERBS = {
+    "soak": (
+        "runtime.cli.fleet_soak:soak",
+        "A thousand cars, and everything goes wrong: what is lost, doubled, unpaid.",
+    ),
     "simulate": ("runtime.cli.fleet_simulate:simulate", "A day of millions of cars: capacity, jobs, energy, servers."),
 }
 

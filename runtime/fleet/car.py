@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -31,10 +32,11 @@ from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Capabilities, Claim, JobStore, JobStoreError
 
 log = logging.getLogger("idlehands.fleet")
-WAIT_S = 5.0  # a pull waits so long at the server before it asks anew
+WAIT_S = 20.0  # a pull waits so long at the server before it asks anew
 ASKED_S = 0.6  # the daemon asks every quarter of a second while it could take a job
 POLL_S = 0.05
 FLUSH_S = 1.0
+NOT_BEGUN = "it was not begun: the car's gate closed"
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
 
 
@@ -51,17 +53,21 @@ class CarJobs:
         device: str = "",
         max_attempts: int,
         lease_s: float,
+        asked_s: float = ASKED_S,
     ) -> None:
         self._local, self._connection, self._spool = local, connection, spool
         self._fleet = NatsJobStore(connection, max_attempts=max_attempts)
         self._place = {"region": region, "device": device}
-        self._lease_s = lease_s
+        self._lease_s, self._asked_for_s = lease_s, asked_s
         self._on_job: Callable[[], None] = lambda: None
         self._mine: dict[str, Kept] = {kept.job.job: kept for kept in spool.read()}
+        self._gone: deque[int] = deque(maxlen=1000)  # epochs that ended here, so that a late word finds no other store
         self._in_hand: Claim | None = None
         self._taken_s = 0.0
         self._able: Capabilities | None = None
+        self._is_lively = True  # the last pull brought something
         self._asked_s = float("-inf")
+        self._asked = asyncio.Event()
         self._pause_s = FIRST_PAUSE_S
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,34 +96,37 @@ class CarJobs:
 
     async def can_claim(self, capabilities: Capabilities) -> bool:
         self._able, self._asked_s = msgspec.structs.replace(capabilities, **self._place), time.monotonic()
+        self._asked.set()
         return self._in_hand is not None or await self._local.can_claim(capabilities)
 
     async def claim(self, capabilities: Capabilities, owner: str, lease_s: float) -> Claim | None:
-        own = await self._local.claim(capabilities, owner, lease_s)
-        if own is not None:
-            return own
-        claim, self._in_hand = self._in_hand, None
+        claim = await self._local.claim(capabilities, owner, lease_s)
+        if claim is None:
+            claim, self._in_hand = self._in_hand, None
+        if claim is not None:
+            self._asked_s = float("-inf")  # a place is taken: nothing more until the daemon asks again
         return claim
 
     async def renew(self, claim: Claim, lease_s: float) -> None:
-        if claim.job not in self._mine:
+        if self._kept(claim) is None:
             await self._local.renew(claim, lease_s)
             return
         with self._told(claim):
             await self._fleet.renew(claim, lease_s)
 
     async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        if claim.job not in self._mine:
+        if self._kept(claim) is None:
             await self._local.save(claim, checkpoint)
             return
         with self._told(claim):
             await self._fleet.save(claim, checkpoint)
 
     async def finish(self, claim: Claim, result: Result) -> None:
-        if claim.job not in self._mine:
+        kept = self._kept(claim)
+        if kept is None:
             await self._local.finish(claim, result)
             return
-        await self._end(claim, Finished(result))
+        await self._end(kept, Finished(result))
 
     async def release(
         self,
@@ -128,12 +137,13 @@ class CarJobs:
         actions: int = 0,
         is_fault: bool = False,
     ) -> JobState:
-        if claim.job not in self._mine:
+        kept = self._kept(claim)
+        if kept is None:
             return await self._local.release(claim, reason, checkpoint, actions=actions, is_fault=is_fault)
         encoded = b"" if checkpoint is None else checkpoint.encode()
         if not is_fault:
             self._asked_s = float("-inf")  # the gate has closed: nothing is taken until the daemon asks again
-        return await self._end(claim, GivenBack(reason, encoded, actions, is_fault))
+        return await self._end(kept, GivenBack(reason, encoded, actions, is_fault))
 
     async def cancel(self, job: str, reason: str) -> Job:
         if job in self._mine:
@@ -168,16 +178,25 @@ class CarJobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         with contextlib.suppress(JobError):
-            await self._put_back("the car's daemon stops")
+            await self._put_back(NOT_BEGUN)
         await self._connection.close()
         await self._local.close()
 
     def _running(self) -> list[Job]:
         return [kept.job for kept in self._mine.values() if kept.end is None]
 
-    async def _end(self, claim: Claim, end: Finished | GivenBack) -> JobState:
+    def _kept(self, claim: Claim) -> Kept | None:
+        """Returns a claim of the fleet's, None for one of the local store's. Raises ClaimLost for one that was lost."""
+        kept = self._mine.get(claim.job)
+        if kept is not None and kept.owner_epoch == claim.owner_epoch and kept.end is None:
+            return kept
+        if kept is not None or claim.owner_epoch in self._gone:
+            raise ClaimLost(f"job {claim.job} is not this car's under epoch {claim.owner_epoch} any more")
+        return None
+
+    async def _end(self, kept: Kept, end: Finished | GivenBack) -> JobState:
         """Tells the fleet how a run ended, or keeps it to be told. Raises ClaimLost, JobStoreError (a full disk)."""
-        kept = msgspec.structs.replace(self._mine[claim.job], end=end)
+        claim, kept = kept.claim, msgspec.structs.replace(kept, end=end)
         try:
             with self._told(claim):
                 state = await self._say_end(kept)
@@ -186,7 +205,7 @@ class CarJobs:
             await asyncio.to_thread(self._spool.keep, kept)
             self._mine[claim.job] = kept
             return end.result.state if isinstance(end, Finished) else JobState.queued
-        self._forget(claim.job)
+        self._forget(claim)
         return state
 
     async def _say_end(self, kept: Kept) -> JobState:
@@ -204,12 +223,15 @@ class CarJobs:
         try:
             yield
         except ClaimLost:
-            self._forget(claim.job)
+            self._forget(claim)
             raise
 
-    def _forget(self, job: str) -> None:
-        self._mine.pop(job, None)
-        self._spool.drop(job)
+    def _forget(self, claim: Claim) -> None:
+        self._gone.append(claim.owner_epoch)
+        kept = self._mine.get(claim.job)
+        if kept is not None and kept.owner_epoch == claim.owner_epoch:
+            del self._mine[claim.job]
+            self._spool.drop(claim.job)
 
     async def _flush(self) -> None:
         """Tells the fleet what it has not heard, in the order in which it happened, once it is back."""
@@ -228,10 +250,10 @@ class CarJobs:
                 except JobStoreError as error:
                     log.info("%s", error.message)
                     break
-                self._forget(job)
+                self._forget(kept.claim)
 
     def _is_asked(self) -> bool:
-        return time.monotonic() - self._asked_s < ASKED_S
+        return time.monotonic() - self._asked_s < self._asked_for_s
 
     async def _pull(self) -> None:
         """Waits for a job while the daemon asks for one; takes it, and gives it back if nobody begins it."""
@@ -239,7 +261,11 @@ class CarJobs:
             try:
                 if self._in_hand is not None:
                     await self._watch_in_hand()
-                elif self._able is not None and self._is_asked() and self._connection.is_up:
+                elif self._able is None or not self._is_asked():
+                    self._asked.clear()
+                    await self._asked.wait()
+                    continue
+                elif self._connection.is_up:
                     await self._take_one(self._able)
                     continue
             except JobError as error:  # away, refused, or the job went to another: nothing is held
@@ -251,13 +277,14 @@ class CarJobs:
     async def _take_one(self, able: Capabilities) -> None:
         groups = await self._fleet.lanes.matching(able)
         offers = []
-        for group in groups:  # in the order of priority, without waiting
+        for group in groups if self._is_lively else []:  # in the order of priority, without waiting
             offers = await self._fleet.offers.pull(group)
             if offers:
                 break
         if not offers:
             offers = await self._fleet.offers.pull([lane for group in groups for lane in group], WAIT_S)
-        for offer in offers:
+        self._is_lively = bool(offers)
+        for offer in sorted(offers, key=lambda offer: -offer.lane.priority):
             again_s: float = 0.0
             if self._in_hand is None and self._is_asked():
                 taken = await self._fleet.take(offer, able, self._connection.address.name, self._lease_s)
@@ -284,16 +311,17 @@ class CarJobs:
         claim = self._in_hand
         assert claim is not None
         if not self._is_asked():
-            await self._put_back("the car's gate closed before it was begun")
+            await self._put_back(NOT_BEGUN)
         elif time.monotonic() - self._taken_s > self._lease_s / 3:
             self._taken_s = time.monotonic()
             try:
                 await self._fleet.renew(claim, self._lease_s)
             except ClaimLost:
                 self._in_hand = None
-                self._forget(claim.job)
+                self._forget(claim)
 
     async def _put_back(self, reason: str) -> None:
         claim, self._in_hand = self._in_hand, None
-        if claim is not None:
-            await self._end(claim, GivenBack(reason, b"", 0, False))
+        kept = self._kept(claim) if claim is not None else None
+        if kept is not None:
+            await self._end(kept, GivenBack(reason, b"", 0, False))

@@ -27,14 +27,16 @@ from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 
 from kernels.gate.word import boottime_ns
-from runtime.fleet.errors import CredentialsError, FleetAway, Refusal, ServerRefused
+from runtime.fleet.errors import CredentialsError, FleetAway, Refusal, ServerRefused, ServerUnfit
 from runtime.fleet.streams import CONSUMER, INCARNATION, JOBS, STREAMS, check_echo, check_version, inbox_of
 from runtime.jobs.clock import Now
+from runtime.jobs.store import JobStoreError
 
 log = logging.getLogger("idlehands.fleet")
 LAST_BACKOFF_S = 128.0
 REQUEST_S = 5.0
 CONNECT_S = 10.0
+LOOK_S = 5.0
 WRONG_REVISION, NO_STREAM, NO_CONSUMER, NO_MESSAGE = 10071, 10059, 10014, 10037
 
 
@@ -68,6 +70,7 @@ class Connection:
         self._closing = False
         self._keeper: asyncio.Task[None] | None = None
         self._denied = ""
+        self._changed = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
@@ -87,7 +90,7 @@ class Connection:
         try:
             # The first time must fail if it fails; from then on the library reconnects by itself, for ever.
             first = self._nc.connect(
-                **self._options(), allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0.05
+                **self._options(), allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0
             )
             await asyncio.wait_for(first, CONNECT_S)
             self._nc.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
@@ -173,26 +176,24 @@ class Connection:
         check_echo(name, wanted, made["config"])
 
     async def _keep(self) -> None:
-        """Opens, and opens anew when the library gave up (it does after a refusal)."""
+        """Opens, and opens anew when the library gave up (it does after a refusal); greets after every reconnect."""
         while not self._closing:
-            if self._nc.is_closed or not (self._nc.is_connected or self._nc.is_reconnecting):
-                self._is_ready = False
-                self._nc = Client()
-                try:
+            self._changed.clear()
+            try:
+                if self._nc.is_closed or not (self._nc.is_connected or self._nc.is_reconnecting):
+                    self._is_ready = False
+                    self._nc = Client()
                     await self.open()
-                except (FleetAway, ServerRefused) as error:
-                    log.warning("%s", error)
-                    await asyncio.sleep(self._next_try_s())
-                    continue
-                self._up()
-            elif self._nc.is_connected and not self._is_ready:
-                try:
+                    self._up()
+                elif self._nc.is_connected and not self._is_ready:
                     await self._greet()
                     self._up()
-                except (FleetAway, ServerRefused, Refusal) as error:
-                    log.warning("%s", error)
-                    await asyncio.sleep(self._next_try_s())
-            await asyncio.sleep(0.05)
+            except (JobStoreError, ServerUnfit, CredentialsError) as error:
+                log.warning("%s", error)
+                await asyncio.sleep(self._next_try_s())
+                continue
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LOOK_S)
 
     def _up(self) -> None:
         self._tries = 0
@@ -228,9 +229,14 @@ class Connection:
     def _options(self) -> dict[str, Any]:
         async def lost() -> None:
             self._is_ready = False
+            self._changed.set()
             self._on_link(False)
 
+        async def closed() -> None:
+            self._changed.set()
+
         async def back() -> None:
+            self._changed.set()
             if self._keeper is None:  # nobody keeps this connection: greet here
                 await self._greet()
                 self._up()
@@ -251,6 +257,7 @@ class Connection:
             "reconnect_to_server_handler": next_server,
             "disconnected_cb": lost,
             "reconnected_cb": back,
+            "closed_cb": closed,
             "error_cb": error,
             "pending_size": 1 << 20,
             "inbox_prefix": inbox_of(self.address.name),

@@ -13,13 +13,16 @@ import json
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 
+import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from runtime.fleet.connection import REQUEST_S, Connection
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.records import Lane
 from runtime.fleet.streams import OFFER, OFFERS
 
+LOOK_S = 5.0  # so often a waiting pull looks whether the link is up
 ACK, NAK, PROGRESS = b"+ACK", b"-NAK", b"+WPI"
 
 
@@ -39,6 +42,7 @@ class Offers:
         self._connection = connection
         self._inbox = ""
         self._number = 0
+        self._draining: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, _Pull] = {}  # by the lane's subject
 
     async def publish(self, lane: Lane, job: str, message_id: str = "") -> None:
@@ -47,24 +51,46 @@ class Offers:
         await self._connection.write(OFFER + lane.subject, job.encode(), headers)
 
     async def pull(self, lanes: Iterable[Lane], wait_s: float = 0.0) -> list[Offer]:
-        """Returns an offer of each lane that has one, waiting up to `wait_s` until one of them does."""
-        await self._listen()
-        asked = [self._ask(lane, wait_s) for lane in lanes if lane.subject not in self._waiting]
+        """Returns an offer of each lane that has one, waiting up to `wait_s` until one of them does.
+
+        A pull that waits has an inbox of its own, which is drained at its end: the server then drops what still waits
+        there, so that no offer goes to a car that is busy by now, and one that was on its way is given back.
+        """
+        if wait_s <= 0:
+            if not self._inbox:
+                self._inbox = self._connection.client.new_inbox()
+                await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._hear)
+            return await self._pull(lanes, 0.0, self._inbox)
+        inbox = self._connection.client.new_inbox()
+        subscription = await self._connection.client.subscribe(f"{inbox}.*", cb=self._hear)
+        try:
+            return await self._pull(lanes, wait_s, inbox)
+        finally:
+            task = asyncio.create_task(_drain(subscription))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+
+    async def _pull(self, lanes: Iterable[Lane], wait_s: float, inbox: str) -> list[Offer]:
+        asked = [self._ask(lane, wait_s, inbox) for lane in lanes if lane.subject not in self._waiting]
         if not asked:
             return []
-        await asyncio.gather(*(sent for sent, _ in asked))
+        for sent, _ in asked:
+            await sent
         answers = [answer for _, answer in asked]
         ended: set[asyncio.Future[Offer | None]] = set()
         give_up_s = asyncio.get_running_loop().time() + wait_s + REQUEST_S
-        while len(ended) < len(answers) and not any(answer.result() for answer in ended):
-            left_s = give_up_s - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                self._forget(answers)
-                raise FleetAway("the fleet's server did not answer a pull")
-            new, _ = await asyncio.wait(set(answers) - ended, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            ended |= new
-        self._forget(answers)
-        return [offer for answer in answers if answer.done() and (offer := answer.result()) is not None]
+        try:
+            while len(ended) < len(answers) and not any(answer.result() for answer in ended):
+                left_s = give_up_s - asyncio.get_running_loop().time()
+                if left_s <= 0 or not self._connection.is_up:
+                    raise FleetAway("the fleet's server did not answer a pull")
+                new, _ = await asyncio.wait(
+                    set(answers) - ended, timeout=min(left_s, LOOK_S), return_when=asyncio.FIRST_COMPLETED
+                )
+                ended |= new
+            return [offer for answer in answers if answer.done() and (offer := answer.result()) is not None]
+        finally:
+            self._forget(answers)
 
     async def answer(self, ack: str, word: bytes, delay_s: float = 0.0) -> None:
         """Answers an offer: ACK, NAK (again, after `delay_s`) or PROGRESS. May be lost: then it comes again.
@@ -80,26 +106,21 @@ class Offers:
         with contextlib.suppress(FleetAway):
             await self._connection.request(ack, body)
 
-    def _ask(self, lane: Lane, wait_s: float) -> tuple[Awaitable[None], asyncio.Future[Offer | None]]:
+    def _ask(self, lane: Lane, wait_s: float, inbox: str) -> tuple[Awaitable[None], asyncio.Future[Offer | None]]:
         answer: asyncio.Future[Offer | None] = asyncio.get_running_loop().create_future()
         self._number += 1
         self._waiting[lane.subject] = _Pull(lane, str(self._number), answer)
         form = {"batch": 1, "expires": int(wait_s * 1e9)} if wait_s > 0 else {"batch": 1, "no_wait": True}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.{lane.consumer}"
-        reply = f"{self._inbox}.{self._number}"
+        reply = f"{inbox}.{self._number}"
         return self._connection.client.publish(subject, json.dumps(form).encode(), reply=reply), answer
 
     def _forget(self, answers: list[asyncio.Future[Offer | None]]) -> None:
         self._waiting = {key: pull for key, pull in self._waiting.items() if pull.answer not in answers}
 
-    async def _listen(self) -> None:
-        if not self._inbox:
-            self._inbox = self._connection.client.new_inbox()
-            await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._hear)
-
     async def _hear(self, message: Msg) -> None:
         """A pulled message comes under its own subject, the status of a pull that got none under the inbox's."""
-        if message.subject.startswith(self._inbox):
+        if not message.subject.startswith(OFFER):
             number = message.subject.rpartition(".")[2]
             for pull in self._waiting.values():
                 if pull.number == number and not pull.answer.done():
@@ -110,6 +131,11 @@ class Offers:
             await self.answer(message.reply, NAK)
         else:
             known.answer.set_result(Offer(message.data.decode(), message.reply, known.lane))
+
+
+async def _drain(subscription: Subscription) -> None:
+    with contextlib.suppress(nats.errors.Error, OSError):
+        await subscription.drain()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -327,6 +327,15 @@ class NatsJobStore:
         for name in old:
             await self._jobs.purge(name)
         return len(old)
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Yields every job's record, each once."""
+        for record, _ in (await self._all()).values():
+            yield record
+
+    async def open_records(self) -> list[Record]:
+        """Returns the records of the jobs that are not over."""
+        return [record async for record in self.records() if not record.job.state.is_over]
 
     async def close(self) -> None:
         await self.connection.close()

@@ -1,0 +1,87 @@
+"""What the books of a soak say: every job's record, every action at the desks, every receipt of every car."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from runtime.fleet.car import NOT_BEGUN
+from runtime.fleet.soak.desks import Desks
+from runtime.fleet.soak.work import ACTIONS
+from runtime.fleet.store import NatsJobStore, job_named
+from runtime.jobs.life import JobState
+from runtime.ledger.audit import Damage, read_entries, verify
+from runtime.ledger.receipt import Receipt, ReceiptError, countersign, verify_receipt
+from runtime.ledger.signing import public_hex
+
+if TYPE_CHECKING:
+    from runtime.fleet.soak.director import SoakPlan
+
+
+async def audit(
+    store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, fleet: Ed25519PrivateKey
+) -> dict[str, Any]:
+    """Returns lost, doubled, receipts_bad and what they were counted from.
+
+    lost      jobs that were accepted and did not end done, or whose desk did not see all their actions
+    doubled   actions applied twice, and results reported twice
+    receipts_bad   lines that do not verify, are not signed by their car, or are refused a counter-signature; and claims
+              that ended by their car's own word without exactly one receipt
+    """
+    wanted = {job_named(f"{run}/{number}") for number in range(plan.jobs)}
+    entries, receipts, bad = _receipts(plan, fleet)
+    lost = doubled = unpaid = yields = faults = 0
+    done: set[str] = set()
+    async for record in store.records():
+        job = record.job
+        if job.job not in wanted:
+            continue
+        kinds = [event.kind for event in record.events]
+        if job.state is JobState.done:
+            done.add(job.job)
+        doubled += max(0, sum(JobState.__members__.get(kind, JobState.queued).is_over for kind in kinds) - 1)
+        yields += kinds.count("released")
+        faults += kinds.count("expired")
+        for event in record.events:
+            ran = event.kind == "done" or (event.kind == "released" and event.detail != NOT_BEGUN)
+            unpaid += ran and entries.get((job.job, event.owner_epoch)) != event.owner
+    for job_name in wanted:
+        actions = sum((job_name, number) in desks.applied for number in range(ACTIONS))
+        lost += job_name not in done or actions != ACTIONS
+    return {
+        "lost": lost,
+        "doubled": doubled + desks.doubled,
+        "receipts_bad": bad + unpaid,
+        "done": len(done),
+        "receipts": receipts,
+        "handed_back": yields,
+        "leases_lost": faults,
+        "stale_refused": desks.refused,
+    }
+
+
+def _receipts(plan: SoakPlan, fleet: Ed25519PrivateKey) -> tuple[dict[tuple[str, int], str], int, int]:
+    """Returns whose receipt each (job, owner_epoch) has, how many there are, and how many are not right."""
+    owners: dict[tuple[str, int], str] = {}
+    count = bad = 0
+    known = {public_hex(fleet)}
+    for number in range(plan.cars):
+        folder = plan.folder / f"car-{number}"
+        if not (folder / "ledger").exists():
+            continue
+        key = Ed25519PrivateKey.from_private_bytes((folder / "car.key").read_bytes())
+        car = public_hex(key)
+        bad += len(verify(folder / "ledger", car=car).damages)
+        for entry in read_entries(folder / "ledger"):
+            count += 1
+            if isinstance(entry, Damage):
+                continue  # counted by verify
+            try:
+                verify_receipt(countersign(Receipt(entry=entry), fleet, time.time_ns(), car=car), car=car, fleet=known)
+            except ReceiptError:
+                bad += 1
+            bad += (entry.job, entry.owner_epoch) in owners
+            owners[entry.job, entry.owner_epoch] = folder.name
+    return owners, count, bad
