@@ -7,6 +7,13 @@ import click
 from runtime.cli.verbs import Verbs
 
 VERBS = {
+    "up": ("runtime.cli.fleet_up:up", "A fleet's server on this machine, with TLS and an identity for everyone."),
+    "submit": ("runtime.cli.fleet_jobs:submit", "Submit jobs to a fleet."),
+    "status": ("runtime.cli.fleet_jobs:status", "Jobs of a fleet: one, or the newest; how many are in which state."),
+    "watch": ("runtime.cli.fleet_jobs:watch", "What happens to a job, as it happens, until it is over."),
+    "cancel": ("runtime.cli.fleet_jobs:cancel", "Cancel a job."),
+    "top": ("runtime.cli.fleet_jobs:top", "The fleet at a glance, again and again: states, cars, rates."),
+    "variants": ("runtime.cli.fleet_jobs:variants", "How the variants of an experiment do, side by side."),
     "soak": (
         "runtime.cli.fleet_soak:soak",
         "A thousand cars, and everything goes wrong: what is lost, doubled, unpaid.",
@@ -20,5 +27,8 @@ def fleet() -> None:
     """Many cars that come and go.
 
     \b
+    idlehands fleet up --folder fleet --enroll car-1:car --enroll me:submitter
+    idlehands fleet submit job.toml --watch        needs fleet.server and fleet.credentials (--set, or settings)
+    idlehands fleet soak                           a thousand cars, everything goes wrong
     idlehands fleet simulate --plot day.png        a day of four million cars
     """

@@ -59,10 +59,9 @@ def backoff_s(tries: int, draw: Callable[[], float] = random.random) -> float:
 class Connection:
     """A client of the fleet's servers. `incarnation` is the store's, 0 until the first time that it was reached."""
 
-    def __init__(self, address: FleetAddress, *, on_link: Callable[[bool], None] = lambda is_up: None) -> None:
+    def __init__(self, address: FleetAddress) -> None:
         self.address = address
         self.incarnation = 0
-        self._on_link = on_link
         self._nc = Client()
         self._tries = 0
         self._skew_ns = 0
@@ -184,10 +183,11 @@ class Connection:
                     self._is_ready = False
                     self._nc = Client()
                     await self.open()
-                    self._up()
-                elif self._nc.is_connected and not self._is_ready:
-                    await self._greet()
-                    self._up()
+                if self._is_ready or (self._nc.is_connected and await self._greet()):
+                    self._tries = 0
+                elif self._nc.is_connected:
+                    await asyncio.sleep(self._next_try_s())
+                    continue
             except (JobStoreError, ServerUnfit, CredentialsError) as error:
                 log.warning("%s", error)
                 await asyncio.sleep(self._next_try_s())
@@ -195,12 +195,8 @@ class Connection:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_S)
 
-    def _up(self) -> None:
-        self._tries = 0
-        self._on_link(True)
-
-    async def _greet(self) -> None:
-        """Checks the server and takes its clock and the store's incarnation."""
+    async def _greet(self) -> bool:
+        """Checks the server and takes its clock and the store's incarnation; False if it has no store yet."""
         server = self._nc.connected_server_version
         check_version(str(server).removeprefix("<nats server v").removesuffix(">"))
         sent_ns = boottime_ns()
@@ -208,14 +204,14 @@ class Connection:
             info = await self.call(f"STREAM.INFO.{JOBS}")
         except Refusal as error:
             if error.code == NO_STREAM:
-                self._is_ready = True  # its operator may set it up now
-                return
+                return False  # nobody has set it up, or its store was lost: its operator may do so now
             raise ServerRefused(f"{self.address.url}: {error}") from error
         check_echo(JOBS, STREAMS[JOBS], info["config"])
         self.incarnation = int(info["config"].get("metadata", {}).get(INCARNATION, 0))
         middle_ns = (sent_ns + boottime_ns()) // 2
         self._skew_ns = _utc_ns(info["ts"]) - middle_ns
         self._is_ready = True
+        return True
 
     async def _drop(self) -> None:
         self._is_ready = False
@@ -230,16 +226,14 @@ class Connection:
         async def lost() -> None:
             self._is_ready = False
             self._changed.set()
-            self._on_link(False)
 
         async def closed() -> None:
             self._changed.set()
 
         async def back() -> None:
             self._changed.set()
-            if self._keeper is None:  # nobody keeps this connection: greet here
-                await self._greet()
-                self._up()
+            if self._keeper is None and await self._greet():  # nobody keeps this connection: greet here
+                self._tries = 0
 
         async def error(what: Exception) -> None:
             if "permissions violation" in str(what).lower():
@@ -276,7 +270,13 @@ def _credentials(folder: Path) -> dict[str, Any]:
         (folder / "user.creds").read_bytes()
     except (OSError, ssl.SSLError) as error:
         raise CredentialsError(f"the credentials in {folder} cannot be used: {error}") from error
+    logging.getLogger("asyncio").addFilter(_is_news)
     return {"tls": context, "user_credentials": str(folder / "user.creds")}
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """The client's library keeps its stream half open at an end, which asyncio warns of with TLS, each time."""
+    return "eof_received" not in record.getMessage()
 
 
 def _checked(answer: Msg) -> dict[str, Any]:
