@@ -53,6 +53,7 @@ oracles: build   ## how good the oracles are that demonstrate the training pages
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done
 	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
+	$(RUN) -m pytest -q bench/suite
 
 bench-board: build ## every backend on every bundle on this board: latency, energy, throttling over 30 minutes, yield (SOAK_S=60)
 	$(RUN) -m bench board --soak-s $(or $(SOAK_S),1800) $(if $(BASELINE),--baseline $(BASELINE))

@@ -6,7 +6,8 @@
  *
  * gcc's tile intrinsics do not say that they read memory: what is written before them needs the barrier below. */
 
-enum { TILE_TOKENS = 16, TILE_LINES = 8, SLICE = 64 /* blocks unpacked at once */, GROUP = 128 /* tokens that use them */ };
+enum { TILE_TOKENS = 16, TILE_LINES = 8, SLICE = 64 /* blocks unpacked at once */, GROUP = 128 /* tokens that use them */,
+       AHEAD = 7 /* blocks multiplied before one is scaled: what a tile stored can be loaded only once it is in the cache */ };
 
 #define TILE_C 0
 #define TILE_A 1
@@ -57,24 +58,35 @@ LANES void unpack_nibbles(const uint8_t *lines, uint8_t *bytes)
         _tile_stored(TILE_C, sums, 64);                                                                        \
     } while (0)
 
-/* sum (16 tokens, 16 rows) += blocks [from, to) of the tokens t .. t + 16; `type` is a constant where this is inlined. */
-LANES void tile_blocks(int type, const uint8_t *panel, const uint8_t *bytes, const ih_lm_input *x, int32_t t, int32_t from,
-                       int32_t to, float *total)
+/* Asks for a block of the panel that comes next, while this one is multiplied. */
+LANES void fetch_block(int type, const uint8_t *panel, int32_t b)
 {
-    int32_t sums[2][TILE_TOKENS * 16] __attribute__((aligned(64)));
+    const uint8_t *lines = block_lines(type, panel, b);
+    for (int line = type == IH_LM_Q4_1 ? -1 : 0; line < (type == IH_LM_Q8_0 ? 8 : 4); line++)
+        __builtin_prefetch(lines + 64 * line, 0, 2);
+}
+
+/* total (16 tokens, 16 rows) += blocks [from, to) of the tokens t .. t + 16; `type` is a constant where this is inlined. */
+LANES void tile_blocks(int type, const uint8_t *panel, const uint8_t *next, const uint8_t *bytes, const ih_lm_input *x, int32_t t,
+                       int32_t from, int32_t to, float *total)
+{
+    int32_t sums[AHEAD + 1][TILE_TOKENS * 16] __attribute__((aligned(64)));
     vf sum[TILE_TOKENS];
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_TOKENS; i++)
         sum[i] = vf_load(total + 16 * i);
-    MULTIPLY(sums[from & 1], from);
+    for (int32_t b = from; b < to && b < from + AHEAD; b++)
+        MULTIPLY(sums[b & AHEAD], b);
     for (int32_t b = from; b < to; b++) {
-        if (b + 1 < to)
-            MULTIPLY(sums[(b + 1) & 1], b + 1);
+        if (b + AHEAD < to)
+            MULTIPLY(sums[(b + AHEAD) & AHEAD], b + AHEAD);
+        if (t == 0)
+            fetch_block(type, next, b);
         size_t at = (size_t)b * x->tokens + t;
         const uint8_t *scales = block_scales(type, panel, b);
         vf row_scale = vf_load_f16((const uint16_t *)scales);
         vf min = type == IH_LM_Q4_1 ? vf_load_f16((const uint16_t *)(scales + 32)) : vf_zero();
-        const int32_t *found = sums[b & 1];
+        const int32_t *found = sums[b & AHEAD];
 #pragma GCC unroll 16
         for (int i = 0; i < TILE_TOKENS; i++) {
             vi isum = _mm512_load_si512(found + 16 * i);
@@ -91,7 +103,7 @@ LANES void tile_blocks(int type, const uint8_t *panel, const uint8_t *bytes, con
 }
 
 /* The first tokens of a panel, sixteen at a time; returns how many. The caller has loaded the tile configuration. */
-LANES int32_t panel_tiles(int type, const uint8_t *panel, const ih_lm_input *x, float *y, size_t y_stride, int add)
+LANES int32_t panel_tiles(int type, const uint8_t *panel, const uint8_t *next, const ih_lm_input *x, float *y, size_t y_stride, int add)
 {
     uint8_t bytes[SLICE * 512] __attribute__((aligned(64)));
     float total[GROUP * 16] __attribute__((aligned(64)));
@@ -105,7 +117,7 @@ LANES int32_t panel_tiles(int type, const uint8_t *panel, const ih_lm_input *x, 
                 unpack_nibbles(block_lines(type, panel, b), bytes + (size_t)(b - from) * 512);
             __asm__ volatile("" ::: "memory");
             for (int32_t t = first; t < last; t += TILE_TOKENS)
-                tile_blocks(type, panel, bytes, x, t, from, to, total + (size_t)(t - first) * 16);
+                tile_blocks(type, panel, next, bytes, x, t, from, to, total + (size_t)(t - first) * 16);
         }
         for (int32_t t = first; t < last; t++) {
             float *out = y + (size_t)t * y_stride;
@@ -128,7 +140,7 @@ LANES int32_t panel_tiles(int type, const uint8_t *panel, const ih_lm_input *x, 
         for (int32_t p = begin; p < end; p++) {                                                                               \
             const uint8_t *panel = w->data + (size_t)p * bytes;                                                               \
             float *out = y + (size_t)p * IH_LM_PANEL;                                                                         \
-            int32_t t = panel_tiles(type, panel, x, out, y_stride, add);                                                      \
+            int32_t t = panel_tiles(type, panel, p + 1 < end ? panel + bytes : panel, x, out, y_stride, add);                 \
             for (; x->tokens - t >= 4; t += 4)                                                                                \
                 panel_tile(type, 4, panel, x, t, out, y_stride, add);                                                         \
             for (; t < x->tokens; t++)                                                                                        \
