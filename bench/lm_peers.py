@@ -31,7 +31,10 @@ class LlamaCpp:
         quiet = api.llama_log_callback(lambda *_: None)
         api.llama_log_set(quiet, ctypes.c_void_p(0))
         self.quiet = quiet
-        self.model = api.llama_model_load_from_file(path.encode(), api.llama_model_default_params())
+        model = api.llama_model_default_params()
+        # Its AMX buffers (0.3.36) end in SIGILL: tilezero without a tile configuration. Q4_1 has no other repacking.
+        model.use_extra_bufts = False
+        self.model = api.llama_model_load_from_file(path.encode(), model)
         params = api.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = CONTEXT
         params.n_threads = params.n_threads_batch = 1
