@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers test-systemd bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -43,6 +43,9 @@ fuzz: build      ## the session's machines, and both model loaders under sanitiz
 test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
 	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
 	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda tests/kernels/cuda
+
+test-systemd: build ## the units under a real systemd with a real vcan, in user-mode Linux (root; SHORT=--short leaves out the slow parts)
+	$(RUN) -m tests.systemd.run $(SHORT)
 
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run

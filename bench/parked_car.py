@@ -59,11 +59,11 @@ def in_namespace(module: str, *arguments: str, timeout_s: float = 300) -> dict[s
 class Bus:
     """The car: every message of a parked Tesla at 100 Hz, with the gear that is selected."""
 
-    def __init__(self) -> None:
+    def __init__(self, interface: str = "udp_multicast", channel: str = GROUP) -> None:
         import can
 
         self._can = can
-        self._bus = can.Bus(interface="udp_multicast", channel=GROUP)
+        self._bus = can.Bus(interface=interface, channel=channel)
         self._counter = 0
 
     def say(self, gear: int = 1) -> None:

@@ -33,7 +33,16 @@ def forecast(
     facts: Facts, account: Account, governor: Governor, settings: Policy, before: Parkings = parkings.NONE
 ) -> Forecast:
     """Returns the least bound. What is unknown bounds nothing here: the policy has closed for it already."""
-    bounds = {
+    bounds = bounds_of(facts, account, governor, settings, before)
+    limited_by = min(bounds, key=lambda name: bounds[name])
+    return Forecast(round(max(0.0, bounds[limited_by]), 1), limited_by)
+
+
+def bounds_of(
+    facts: Facts, account: Account, governor: Governor, settings: Policy, before: Parkings = parkings.NONE
+) -> dict[str, float]:
+    """Returns every bound in s, by its name; infinite where it bounds nothing."""
+    return {
         "nothing": LONGEST_S,
         "parked": parkings.rest_s(before, settings.ahead),
         "debt": _debt_s(facts, account, settings),
@@ -42,8 +51,6 @@ def forecast(
         "heat": _heat_s(governor, settings),
         "hours": _owner_s(facts, settings),
     }
-    limited_by = min(bounds, key=lambda name: bounds[name])
-    return Forecast(round(max(0.0, bounds[limited_by]), 1), limited_by)
 
 
 def _debt_s(facts: Facts, account: Account, settings: Policy) -> float:

@@ -19,6 +19,15 @@ from runtime.errors import RuntimeFault
 
 SERVICE = Path(__file__).parents[1] / "service"
 
+UNITS = (
+    "idlehands-bridge.service",
+    "idlehands-netns.service",
+    "idlehands-can@.service",
+    "idlehands.service",
+    "idlehands.socket",
+    "idlehands.slice",
+)
+
 
 class InstallFailed(RuntimeFault):
     """A file of the installation cannot be written or removed."""
@@ -41,9 +50,8 @@ def items(programs: Path) -> list[Item]:
     def read(name: str) -> str:
         return (SERVICE / name).read_text().replace("@BIN@", str(programs))
 
-    units = ("idlehands-bridge.service", "idlehands.service", "idlehands.slice")
     return [
-        *(Item(f"etc/systemd/system/{name}", read(name)) for name in units),
+        *(Item(f"etc/systemd/system/{name}", read(name)) for name in UNITS),
         Item("usr/lib/sysusers.d/idlehands.conf", read("sysusers.conf")),
         Item("usr/lib/tmpfiles.d/idlehands.conf", read("tmpfiles.conf")),
         Item("etc/idlehands/bridge.toml", read("bridge.toml"), is_settings=True),
@@ -78,7 +86,8 @@ def install(root: Path, as_json: bool) -> None:
     if not as_json:
         print("next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload")
         print("      name the car's sources in /etc/idlehands/bridge.toml, read /etc/idlehands/policy.toml")
-        print("      systemctl enable --now idlehands-bridge idlehands && idlehands why")
+        print("      systemctl enable --now idlehands-can@can0          # for each bus; needs can-utils and iproute2")
+        print("      systemctl enable --now idlehands-bridge idlehands.socket idlehands && idlehands why")
 
 
 @click.command()

@@ -30,6 +30,7 @@ VERBS = {
     "serve": ("runtime.cli.serve:serve", "Run the daemon: jobs, workers, ledger."),
     "status": ("runtime.cli.status:status", "The daemon at a glance."),
     "submit": ("runtime.cli.submit:submit", "Submit a job for a desktop."),
+    "top": ("runtime.cli.top:top", "Gate, governor, jobs and energy, live in the terminal."),
     "uninstall": ("runtime.cli.install:uninstall", "Remove what install wrote; settings and state stay."),
     "why": ("runtime.cli.why:why", "Why the gate is as it is: each reason, its value and limit."),
 }

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import socket
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("idlehands.control")
 
 
+_FIRST_LISTEN_FD = 3
+
+
 class SocketBusy(RuntimeFault):
     """Another daemon answers on this control socket, or its path cannot be used."""
 
@@ -53,10 +58,19 @@ class ControlServer:
         self._daemon = daemon
         self._clients: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._path = Path()
+        self._path: Path | None = None
 
     async def start(self, path: Path) -> None:
-        """Listens. Raises SocketBusy if somebody answers there already; a socket nobody answers on is replaced."""
+        """Listens, on the socket that systemd opened if there is one: it then outlives this daemon.
+
+        Raises SocketBusy if somebody answers there already; a socket nobody answers on is replaced.
+        """
+        inherited = inherited_socket()
+        if inherited is not None:
+            # From 3.13 on asyncio would unlink what is not its own.
+            keeps: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            self._server = await asyncio.start_unix_server(self._accept, sock=inherited, **keeps)
+            return
         self._path = path
         if path.exists():
             if _answers(path):
@@ -76,7 +90,8 @@ class ControlServer:
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -177,6 +192,19 @@ def view(job: Job) -> JobView:
         reason=job.reason,
         answer=job.answer,
     )
+
+
+def inherited_socket(environment: Mapping[str, str] | None = None) -> socket.socket | None:
+    """Returns the listening Unix socket that the service manager handed over (sd_listen_fds(3)), None without one."""
+    environment = os.environ if environment is None else environment
+    if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS", "0") == "0":
+        return None
+    found = socket.socket(fileno=os.dup(_FIRST_LISTEN_FD))
+    if found.family is not socket.AF_UNIX or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        found.close()
+        return None
+    found.setblocking(False)
+    return found
 
 
 def _answers(path: Path) -> bool:

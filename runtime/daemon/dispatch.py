@@ -18,7 +18,7 @@ from kernels.gate.word import GateReading
 from runtime.config.config import Config
 from runtime.daemon.control import Computing, LoadedModel
 from runtime.daemon.events import Events
-from runtime.daemon.forecast import ForecastReader
+from runtime.daemon.forecast import BOUNDS, ForecastReader
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.meter import Meter
 from runtime.daemon.returns import Returns, RunEnded, Running
@@ -105,8 +105,7 @@ class Dispatcher:
     async def _look(self) -> bool:
         """One look at gate, queue and worker; returns whether there is anything to look at often."""
         reading = self._gate.read()
-        self._metrics.set("gate_open", reading is not None)
-        self._metrics.set("gate_epoch", self._gate.gate_epoch)
+        self._measure(reading)
         self._metrics.set("workers", self.has_worker)
         self._metrics.set("sessions", len(self.running))
         now_s = time.monotonic()
@@ -147,10 +146,25 @@ class Dispatcher:
             self._worker.leave("no job")
         return has_work or self.has_worker
 
+    def _measure(self, reading: GateReading | None) -> None:
+        """Puts the gate, what the governor grants and what the bridge tells into the metrics."""
+        self._metrics.set("gate_open", reading is not None)
+        self._metrics.set("gate_epoch", self._gate.gate_epoch)
+        self._metrics.set("duty_permille", reading.duty_permille if reading is not None else 0)
+        self._metrics.set("threads_granted", reading.max_threads if reading is not None else 0)
+        self._metrics.set("power_budget_watts", reading.power_budget_mW / 1000 if reading is not None else 0)
+        told = self.forecast.status()
+        self._metrics.set("energy_debt_watt_hours", -1.0 if told is None else told.energy.debt_Wh)
+        self._metrics.set("energy_today_watt_hours", -1.0 if told is None else told.energy.today_Wh)
+        ahead = told.forecast if told is not None and reading is not None else None
+        self._metrics.set("forecast_seconds", -1.0 if ahead is None else ahead.length_s)
+        for bound in BOUNDS:
+            self._metrics.set("forecast_limited", ahead is not None and ahead.limited_by == bound, by=bound)
+        self._metrics.set("jobs_held_back", self._held_back)
+
     def _capabilities(self) -> Capabilities:
         """What may be claimed now: nothing that would, at its longest, outlast what the bridge forecasts."""
         ahead = self.forecast.read()
-        self._metrics.set("forecast_seconds", -1.0 if ahead is None else ahead.length_s)
         return Capabilities(
             longest_s=None if ahead is None else ahead.length_s,
             resident=frozenset(model.bundle.partition("@")[0] for model in self.models),

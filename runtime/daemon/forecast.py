@@ -14,6 +14,8 @@ import msgspec
 
 from kernels.gate.word import boottime_ns
 
+# firmware_bridge/forecast.py names them.
+BOUNDS = ("nothing", "parked", "debt", "day_budget", "charge", "heat", "hours")
 STATUS_NAME = "bridge.json"
 # A status is believed for three of its own periods and so much more, as `why` believes it.
 SLACK_NS = 500_000_000

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from firmware_bridge import bridge_settings
-from runtime.daemon.forecast import Forecast, ForecastReader
+from firmware_bridge import forecast as forecast_module
+from firmware_bridge.energy import Account
+from firmware_bridge.fusion import Fact
+from firmware_bridge.governor import Governor
+from firmware_bridge.policy_settings import Policy
+from runtime.daemon.forecast import BOUNDS, Forecast, ForecastReader
 from tests.firmware_bridge.test_bridge import DEMO_POLICY
 
 SECOND = 1_000_000_000
@@ -54,6 +59,12 @@ def test_damage_is_the_same_as_absence(tmp_path: Path, text: str) -> None:
     (tmp_path / "bridge.json").write_text(text, encoding="latin-1")
     assert ForecastReader(tmp_path / "gate").read(100 * SECOND) is None
     assert ForecastReader(tmp_path / "none" / "gate").read(100 * SECOND) is None
+
+
+def test_the_bounds_are_the_bridges() -> None:
+    facts: dict[str, Fact] = {}
+    known = forecast_module.bounds_of(facts, Account(), Governor(), Policy())
+    assert tuple(known) == BOUNDS
 
 
 def test_a_job_fits_when_its_longest_run_does() -> None:

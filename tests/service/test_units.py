@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from runtime.cli.install import install, items, uninstall
+from runtime.cli.install import UNITS, install, items, uninstall
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="apt-get install systemd")
 
@@ -28,10 +28,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", ["idlehands-bridge.service", "idlehands.service", "idlehands.slice"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_systemd_has_nothing_to_say(root: Path, unit: str) -> None:
     folder = root / "etc/systemd/system"
-    command = ["systemd-analyze", "verify", "--man=no", str(folder / unit)]
+    instance = folder / unit.replace("@", "@can0")
+    command = ["systemd-analyze", "verify", "--man=no", str(instance)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     said = [line for line in (shown.stdout + shown.stderr).splitlines() if "idlehands" in line]
     assert said == []  # a misspelt key is only a warning with exit code 0
