@@ -50,6 +50,11 @@ test-systemd: build ## the units under a real systemd with a real vcan, in user-
 test-sanitizers: build ## the kernels' tests on an ASan + UBSan build
 	tests/sanitizers/run
 
+.PHONY: eval-desktop
+eval-desktop: build ## an agent on eight real applications, over X11 and RFB (installs them; AGENT=text_reader)
+	.ci/system-packages galculator mousepad gnumeric zenity python3-tk python3-pyqt5 xclip openbox
+	$(VENV)/bin/idlehands eval desktop --agent $(or $(AGENT),text_reader)
+
 oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
 	$(RUN) -m models.screen_agent.check_oracles
 

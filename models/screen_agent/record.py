@@ -24,7 +24,7 @@ from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
 from models.screen_agent.workplace import Workplace
 from runtime.evaluation.chromium import ChromiumFailed, page_url
 from runtime.evaluation.miniwob import is_success, task_lists
-from runtime.wire.actions import Action, Done
+from runtime.wire.actions import Action, Done, Wait
 
 # Pages of our own: made-up applications, a kind each (pages/made.js).
 MADE_PAGE = Path(__file__).parent / "pages" / "made.html"
@@ -68,7 +68,8 @@ async def record_episode(
             idle += 1
             continue
         steps.append(Step(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
-        await (place.settle(0.06, 0.08) if live else place.settle())
+        if not isinstance(taken, Wait):
+            await (place.settle(0.03, 0.04) if live else place.settle())
     await asyncio.sleep(0.02)
     raw = place.finish.raw_reward if place.finish is not None else 0.0
     if place.finish is None:

@@ -129,6 +129,72 @@ def _run(
     return report
 
 
+@evaluate.command()
+@click.option("--jobs", default="", help="Jobs by name, with commas between; default: all.")
+@click.option("--over", default="x11,rfb", show_default=True, help="How the desktop is reached.")
+@click.option("--agent", default="text_reader", show_default=True, help="Which agent acts.")
+@click.option("--model", default="", help="Its model bundle, by name; default: the agent's own.")
+@click.option("--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle to install.")
+@click.option("--out", default="out/eval-desktop", show_default=True, type=click.Path(path_type=Path))
+@json_option
+def desktop(jobs: str, over: str, agent: str, model: str, bundle: Path | None, out: Path, as_json: bool) -> None:
+    """Do jobs on real applications, each proved by its effect: a file, the clipboard, what a form sent.
+
+    The applications are Debian's (galculator, mousepad, xterm, gnumeric, zenity, Tk, Qt, Chromium at 1080p).
+    """
+    from runtime.agent.protocol import check_kind
+    from runtime.demo.show import POLICY, TRACE
+    from runtime.evaluation import unseen
+    from runtime.evaluation.desktop_jobs import JOBS
+    from runtime.evaluation.desktop_trial import WAYS, DesktopTrial, run_desktop_trial
+    from runtime.evaluation.page_report import write_page
+    from runtime.evaluation.player import Episode
+    from runtime.evaluation.scores import summary
+    from runtime.evaluation.trial import chosen_bundles
+
+    check_kind(agent)
+    names = [name.strip() for name in jobs.split(",") if name.strip()] or [job.name for job in JOBS]
+    ways = [way.strip() for way in over.split(",")]
+    for given, known in ((names, [job.name for job in JOBS]), (ways, list(WAYS))):
+        for name in given:
+            if name not in known:
+                raise click.UsageError(f"{name!r} is none of {', '.join(known)}")
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    trial = DesktopTrial(
+        jobs=tuple(job for job in JOBS if job.name in names),
+        ways=tuple(ways),
+        agent=agent,
+        model=model,
+        bundles=chosen_bundles(BUNDLES, bundle, out),
+        source=_parked(TRACE, out),
+        policy=POLICY,
+        folder=out,
+    )
+
+    def tell(name: str, episode: Episode, said: str) -> None:
+        verdict = "done" if episode.success else "FAILED"
+        print(f"{name:26} {verdict:7} {episode.elapsed_s:5.1f} s  {said}", file=sys.stderr, flush=True)
+
+    outcome = asyncio.run(run_desktop_trial(trial, tell))
+    report = {
+        "agent": agent,
+        "split": "real applications",
+        "seeds": "",
+        "commit": unseen.head(),
+        **summary(dict.fromkeys(outcome.episodes, "desktop"), outcome.episodes, {}),
+        "seconds": round(outcome.seconds, 1),
+    }
+    for row in report["tasks"]:
+        row["said"] = outcome.said[row["name"]]
+    write_page(report, outcome.shots, out / "report.html")
+    (out / "report.json").write_text(_as_json(report))
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report)
+
+
 def _parked(trace: Path, out: Path) -> str:
     """Returns a source in which a car drives for some seconds, parks, is plugged in, and stays."""
     from runtime.demo.drive import write_trace
@@ -160,7 +226,7 @@ def print_report(report: dict[str, Any]) -> None:
         )
         for row in report["tasks"]
     ]
-    print_table(f"idlehands eval miniwob, agent {report['agent']}, split {report['split']}", columns, rows)
+    print_table(f"idlehands eval, agent {report['agent']}, split {report['split']}", columns, rows)
     rate, multiple = report["success_rate"], report["human_multiple"]
     print(f"success         {'none' if rate is None else f'{100 * rate:.1f} %'} of {report['episodes']} episodes")
     print(f"tasks           {report['tasks_at_90']} of {len(report['tasks'])} at 90 % or more")

@@ -190,8 +190,10 @@ class Stage:
             store.install(copy)
             copy.unlink()
 
-    async def start_desktop(self) -> None:
+    async def start_desktop(self, display: str = "", rfb: str = "") -> None:
+        """Starts a connector beside `display` (default: the stage's own), or before the VNC server at `rfb`."""
         desktop = self._actor("desktop")
+        self.desktop_url = ""
 
         def hears(event: dict[str, Any]) -> None:
             if event.get("event") == "listening":
@@ -200,9 +202,16 @@ class Stage:
 
         await desktop.start(
             *COMMAND, "desktop", "--json", "--listen", "tls://127.0.0.1:0", *self.flags,
-            env={"DISPLAY": self.x.display}, hears=hears,
+            *(("--rfb", rfb) if rfb else ()),
+            env={"DISPLAY": display or self.x.display}, hears=hears,
         )  # fmt: skip
         await desktop.until(lambda: bool(self.desktop_url))
+
+    async def stop_desktop(self) -> None:
+        """Ends the connector that was started last."""
+        for actor in [actor for actor in self._actors if actor.name == "desktop"]:
+            await actor.stop()
+            self._actors.remove(actor)
 
     async def start_bridge(self, source: str, policy: Path, state_folder: Path) -> None:
         bridge = self._actor("bridge")

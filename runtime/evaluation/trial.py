@@ -9,7 +9,6 @@ first, and after every closing of the gate, one more is played that does not cou
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import time
 from collections import deque
@@ -105,7 +104,7 @@ async def _work(
     config, watch = fresh_config(folder), Watch()
     async with Stage(folder, config, WIDTH, HEIGHT) as stage:
         stage.pair()
-        stage.install_models(_bundles(trial, folder))
+        stage.install_models(chosen_bundles(trial.bundles, trial.bundle, folder))
         await stage.start_desktop()
         await stage.start_daemon()
         await stage.start_bridge(trial.source.format(run=folder / "run"), trial.policy, folder / "bridge")
@@ -159,15 +158,13 @@ async def _task(trial: Trial, player: Player, task: str, outcome: Outcome) -> No
             raise EvaluationFailed(f"{task}: the gate closed in {MOST_REPEATS} tries of one episode")
 
 
-def _bundles(trial: Trial, folder: Path) -> Path:
-    """Returns a folder with the bundles to install: those of the project, and the trial's own in place of its kin."""
-    if trial.bundle is None:
-        return trial.bundles
+def chosen_bundles(bundles: Path, bundle: Path | None, folder: Path) -> Path:
+    """Returns a folder with the bundles to install: those of the project, and `bundle` in place of its namesake."""
+    if bundle is None:
+        return bundles
     chosen = folder / "bundles"
-    chosen.mkdir()
-    for path in trial.bundles.glob("*.ihb"):
-        if path.name != trial.bundle.name:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(path, chosen / path.name)
-    shutil.copyfile(trial.bundle, chosen / trial.bundle.name)
+    shutil.rmtree(chosen, ignore_errors=True)
+    chosen.mkdir(parents=True)
+    for path in (*bundles.glob("*.ihb"), bundle):
+        shutil.copyfile(path, chosen / path.name)
     return chosen

@@ -25,7 +25,7 @@
   task('button-delay', () => {
     if (!buttonsPushed.length) return click(one('#subbtn'));
     const left = currentTime + 1000 * timeDelay - Date.now();
-    return left > 60 ? wait(left - 30) : click(one('#subbtn2'));
+    return left > 60 ? wait(left - 40) : click(one('#subbtn2'));
   });
   task('grid-coordinate', () => click(document.getElementById(match(/(\(.*\))/)[1])));
 
@@ -164,8 +164,6 @@
     ih.memory.sides ??= ih.sides(one('#c'));
     return click(one(`#form [data-sides="${ih.memory.sides}"]`));
   });
-  task('simon-says', () => null);
-  delete ih.tasks['simon-says'];
   task('tic-tac-toe', () => {
     const mine = MARKER_VALUE['mark-x'];
     const lines = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]];

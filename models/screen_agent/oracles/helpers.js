@@ -37,6 +37,8 @@ window.ih = (() => {
     return top !== null && (element.contains(top) || (element.tagName === 'OPTION' && top === element.parentElement));
   };
 
+  const WHOLE = [[.5, .5], [.2, .5], [.8, .5], [.5, .25], [.5, .75]];
+  const PARTS = [.5, .2, .8, .35, .65, .08, .92].flatMap(a => [.5, .2, .8, .35, .65, .08, .92].map(b => [a, b]));
   // The parts of `element` that show and that a click reaches.
   ih.boxes = (element, covered = false) => {
     if (getComputedStyle(element).visibility === 'hidden') return [];
@@ -50,12 +52,12 @@ window.ih = (() => {
           box = cut(box, rect(up.getBoundingClientRect()));
       const [x, y, w, h] = box;
       if (w < 2 || h < 2) continue;
-      const points = [[.5, .5], [.2, .5], [.8, .5], [.5, .25], [.5, .75]];
-      if (covered || points.every(([a, b]) => reaches(element, x + a * w, y + b * h))) boxes.push(box);
-      else if (reaches(element, x + w / 2, y + h / 2)) boxes.push([x + w * .3, y + h * .3, w * .4, h * .4]);
-      else {
-        const free = points.find(([a, b]) => reaches(element, x + a * w, y + b * h));
-        if (free) boxes.push([x + free[0] * w - 1.5, y + free[1] * h - 1.5, 3, 3]);
+      const free = ([a, b]) => reaches(element, x + a * w, y + b * h);
+      if (covered || WHOLE.every(free)) boxes.push(box);
+      else if (free([.5, .5])) boxes.push([x + w * .35, y + h * .35, w * .3, h * .3]);
+      else {  // something lies above a part of it
+        const part = PARTS.find(free);
+        if (part) boxes.push([x + part[0] * w - 1, y + part[1] * h - 1, 2, 2]);
       }
     }
     return boxes;
