@@ -18,7 +18,9 @@ from kernels.graph.views import Buffer, Dims, View, count
 
 Int32 = npt.NDArray[np.int32]
 NO_HALO = (0, 0, 0, 0)
-DEPTHWISE_MACS_PER_NS = 150.0  # at most: tiles do not help there
+VECTOR_MACS_PER_NS = 150.0  # at most, where tiles do not help: depthwise, and products of few inputs
+FEW_INPUTS = 48
+RIGID_TILE = 32  # pixels of two AMX tiles, which cannot be made smaller
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,9 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
            params: dict[str, int | float | Ref]) -> None:  # fmt: skip
     """Adds the op, cut into units of about CONV_UNIT_NS."""
     taps = int(params["runs_y"]) * int(params["runs_x"]) * -(-int(params["run_bytes"]) // 4) * 4  # type: ignore[arg-type]
-    px_ns = max(1.0, taps * (-(-n // 8) * 8) / emitter.machine.macs_per_ns + n * 0.05)
+    rate = emitter.machine.macs_per_ns
+    rate = min(rate, VECTOR_MACS_PER_NS) if taps < FEW_INPUTS else rate
+    px_ns = max(1.0, taps * (-(-n // 8) * 8) / rate + n * 0.08)
     n_chunk, tile = n, emitter.machine.tile_px
     chunk = max(1, int(CONV_UNIT_NS / px_ns))
     if chunk < tile and n > 96:  # rather fewer channels than few pixels: a tile of pixels shares each load of weights
@@ -177,7 +181,10 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
     chunk = min(px, max(tile, chunk // tile * tile))
     if px > chunk:
         chunk = -(-px // -(-px // chunk))  # even chunks
-        chunk = min(px, -(-chunk // tile) * tile) if px > 4 * tile else chunk
+        if px > 4 * tile:
+            chunk = min(px, -(-chunk // tile) * tile)
+        elif tile == RIGID_TILE:
+            chunk = min(px, -(-chunk // (tile // 2)) * (tile // 2))
     line_chunks, n_chunks = -(-px // chunk), -(-n // n_chunk)
     emitter.add("conv", images * lines * px * px_ns, images * lines * line_chunks * n_chunks, reads, [out.buffer],
                 **params,
@@ -202,7 +209,7 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     images, _, lines, px = out.dims
     pair = window.stride[0] == 1 and window.dilation[0] == 1
     fold = column_fold(c, window.stride[1], sw == c and out.strides[3] == c)
-    px_ns = 2 * c * (kh * kw / min(emitter.machine.macs_per_ns, DEPTHWISE_MACS_PER_NS) * 5 + 0.02)  # of two lines
+    px_ns = 2 * c * (kh * kw / min(emitter.machine.macs_per_ns, VECTOR_MACS_PER_NS) * 5 + 0.02)  # of two lines
     chunk = px if fold > 1 else min(px, max(1, int(CONV_UNIT_NS / px_ns)))
     chunk = chunk // 2 * 2 or 1 if chunk < px else px
     chunks = -(-px // chunk)

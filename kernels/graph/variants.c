@@ -23,7 +23,7 @@ static int has_amx_int8(void) { return has_avx512_vnni() && (ih_cpu_features() &
 
 /* Depthwise convolutions have nothing to multiply by tiles. */
 const ih_graph_variant ih_graph_amx_int8 = {
-    .name = "amx_int8", .is_supported = has_amx_int8, .signed_activations = 0, .macs_per_ns = 500, .tile_px = 32,
+    .name = "amx_int8", .is_supported = has_amx_int8, .signed_activations = 0, .macs_per_ns = 350, .tile_px = 32,
     .kernel = {ih_conv_amx_int8, ih_depthwise_avx512_vnni, IH_AVX512_KERNELS},
 };
 
