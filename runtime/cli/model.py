@@ -12,6 +12,7 @@ from typing import ClassVar
 import click
 import msgspec
 
+from runtime.cli.model_canary import canary
 from runtime.cli.model_fetch import fetch, publish, share
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.errors import RuntimeFault
@@ -177,5 +178,5 @@ def quantize(arguments: tuple[str, ...]) -> None:
     )
 
 
-for verb in (publish, share, fetch):
+for verb in (publish, share, fetch, canary):
     model.add_command(verb)

@@ -23,10 +23,12 @@ from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.meter import Meter
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
+from runtime.daemon.variants import Variants
 from runtime.daemon.worker_link import Assign, Cancel, GivenBack, Intent, Kept, Models, Progress, ToDaemon, Up
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
+from runtime.store.models import ModelStore
 from runtime.telemetry.metrics import Metrics
 
 log = logging.getLogger("idlehands.dispatch")
@@ -53,8 +55,9 @@ class Dispatcher:
     ) -> None:
         self._config, self._jobs = config, jobs
         self._gate, self._events, self._metrics = gate, events, metrics
+        self._variants = Variants(ModelStore(config.daemon.models_folder))
         self._meter = Meter(config.daemon.gate_word_path)
-        self.returns = Returns(jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W)
+        self.returns = Returns(jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W, self._variants)
         self._inbox: asyncio.Queue[ToDaemon | WorkerGone | None] = asyncio.Queue()
         self._worker = WorkerHandle(
             config, self._inbox.put_nowait, lambda pid, at_ns: self._inbox.put_nowait(WorkerGone(pid, at_ns))
@@ -189,10 +192,10 @@ class Dispatcher:
             job = await self._jobs.get(claim.job)
             checkpoint = claim.checkpoint.encode() if claim.checkpoint is not None else b""
             now_s = time.monotonic()
-            self.running[claim.job] = Running(
-                claim, job, (reading.gate_epoch, reading.gate_epoch), checkpoint, now_s, now_s
-            )
-            self._worker.send(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, job.spec.encode(), checkpoint))
+            spec, used_model = await asyncio.to_thread(self._variants.choose, job)
+            epochs = reading.gate_epoch, reading.gate_epoch
+            self.running[claim.job] = Running(claim, job, epochs, checkpoint, now_s, now_s, used_model=used_model)
+            self._worker.send(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, spec.encode(), checkpoint))
             self._events.publish("claimed", claim.job, owner_epoch=claim.owner_epoch, resumed=bool(checkpoint))
             self._full_allowance = (reading.duty_permille, reading.max_threads)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
 from runtime.daemon.meter import Meter, Metered
+from runtime.daemon.variants import Variants
 from runtime.daemon.worker_link import Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result
@@ -43,6 +44,8 @@ class Running:
     actions: int = 0
     is_cancelled: bool = False  # the store knows already; its place is kept until the worker has let go
     is_booked: bool = False
+    used_model: str = ""  # name@version, or the agent where it has none
+    joules: float = 0.0  # once it is booked
     metered: Metered | None = None  # once its run has ended
 
 
@@ -60,8 +63,16 @@ class Returns:
     """Settles runs. Raises JobStoreError and LedgerError where the disk does not take it; then nothing is lost."""
 
     def __init__(
-        self, jobs: JobStore, ledger: Ledger, events: Events, metrics: Metrics, meter: Meter, awake_power_W: float
+        self,
+        jobs: JobStore,
+        ledger: Ledger,
+        events: Events,
+        metrics: Metrics,
+        meter: Meter,
+        awake_power_W: float,
+        variants: Variants,
     ) -> None:
+        self._variants = variants
         self._jobs, self._ledger, self._events, self._metrics = jobs, ledger, events, metrics
         self._meter, self._awake_power_W = meter, awake_power_W
         self.finished = self.actions = 0
@@ -109,6 +120,10 @@ class Returns:
             await self._give(running, ended)
         except ClaimLost as error:
             log.info("a run counts no more: %s", error.message, extra={"job": running.claim.job})
+            return
+        verdict = await asyncio.to_thread(self._variants.tell, running, ended)
+        if verdict is not None and verdict.state == "worse":
+            self._events.publish("canary_withdrawn", model=running.used_model, why=verdict.why)
 
     async def recover(self) -> int:
         """Books and gives back every job that a daemon before this one died with; returns how many they were."""
@@ -133,7 +148,7 @@ class Returns:
             job=running.claim.job,
             owner_epoch=running.claim.owner_epoch,
             gate_epochs=running.gate_epochs,
-            model=spec.model or spec.agent,
+            model=running.used_model or spec.model or spec.agent,
             seconds=used.seconds,
             cpu_s=used.cpu_s,
             actions=used.actions,
@@ -142,6 +157,7 @@ class Returns:
             battery_share=metered.battery_share(),
         )
         entry = await asyncio.to_thread(self._ledger.append, run)
+        running.joules = entry.joules
         self._metrics.add("run_seconds", used.seconds)
         self._metrics.add("compute_joules", entry.joules, source="estimated" if entry.is_estimated else "measured")
         self._metrics.add("awake_joules", entry.awake_joules)

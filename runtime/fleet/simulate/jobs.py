@@ -26,7 +26,7 @@ class Handover:
     handover_s: float = 0.02
     resume_s: float = 1.0
     silent: float = 0.002
-    lease_s: float = 12.0
+    lease_s: float = 10.0
 
 
 @dataclass(frozen=True)

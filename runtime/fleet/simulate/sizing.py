@@ -53,8 +53,8 @@ class Rates:
     claims: float
     finishes: float
     releases: float
-    lease_s: float = 12.0
-    saves_per_job_s: float = 0.1  # a checkpoint every ten seconds
+    lease_s: float = 10.0
+    saves_per_job_s: float = 3.0  # a checkpoint before every action, and an action every 331 ms (8 times a person)
     record_bytes: int = 2_000
     jobs_kept: float = 0.0  # jobs whose records are kept at once
 

@@ -71,7 +71,7 @@ def test_what_servers_are_for() -> None:
     assert (load_of(rates, Server()).limit, load_of(rates, Server()).servers) == ("connections", 20)
     busy = load_of(dataclasses.replace(rates, running=1e6), Server())
     assert busy.limit == "writes"
-    assert busy.writes_per_s == pytest.approx(1e6 * (3 / 12 + 0.1))
+    assert busy.writes_per_s == pytest.approx(1e6 * (3 / 10 + 3.0))
     assert load_of(dataclasses.replace(rates, cars=10), Server()).servers == 3, "never fewer than the replicas"
 
 
