@@ -58,11 +58,14 @@ class Tensor:
 
 @dataclass
 class Gguf:
-    """A parsed file. `pairs` holds the metadata; strings are `str` (or `bytes` where they are not UTF-8)."""
+    """A parsed file. `pairs` holds the metadata; strings are `str` (or `bytes` where they are not UTF-8).
+
+    `pairs_data` is the metadata as it stands in the file."""
 
     path: Path
     pairs: dict[str, Value] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    pairs_data: bytes | memoryview = b""
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """Returns the metadata's integer `key`, checked to lie in [low, high]."""
@@ -196,11 +199,13 @@ def parse_gguf(view: memoryview, path: Path) -> Gguf:
     if version not in (2, 3):
         raise reader.fail(f"GGUF version {version}, expected 2 or 3 (little-endian)")
     tensors, pairs = reader.count("tensors", MAX_TENSORS), reader.count("metadata pairs", MAX_PAIRS)
+    pairs_at = reader.at
     for _ in range(pairs):
         key = reader.name_string()
         if key in found.pairs:
             raise reader.fail(f"metadata key {key} stands twice")
         found.pairs[key] = reader.value(reader.u32())
+    found.pairs_data = view[pairs_at : reader.at]
     entries = [_read_tensor(reader) for _ in range(tensors)]
     alignment = found.integer("general.alignment", 8, 1 << 20, 32)
     if alignment & (alignment - 1):

@@ -163,9 +163,9 @@ def gc(root: Path, as_json: bool) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def quantize(arguments: tuple[str, ...]) -> None:
-    """Quantise a float ONNX model to int8 QDQ with a calibration set (see `idlehands model quantize --help`).
+    """Quantise a float ONNX model to int8 QDQ, or a GGUF to fewer bits (`idlehands model quantize x.gguf --help`).
 
-    The recipe lives in models/ and needs the extra [train]; it runs as a process of its own.
+    The recipes live in models/ and need the extra [train]; they run as a process of their own.
     """
     checkout = Path(__file__).parents[2]
     if not (checkout / "models" / "quantize_command.py").is_file() or importlib.util.find_spec("onnx") is None:
