@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -37,6 +39,9 @@ from runtime.fleet.simulate.windows import Rules
 @click.option("--processes", type=click.IntRange(1, 1024), help="Default: one a CPU.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a picture (PNG) to this file.")
+@click.option(
+    "--check", "soak", type=click.Path(path_type=Path), help="Instead: compare with a report of `fleet soak --json`."
+)
 @json_option
 def simulate(
     cars: int,
@@ -53,6 +58,7 @@ def simulate(
     processes: int | None,
     seed: int,
     plot: Path | None,
+    soak: Path | None,
     as_json: bool,
 ) -> None:
     """Simulate a day: when cars park (surveys say), when the policy lets them work, and what becomes of the jobs.
@@ -61,9 +67,12 @@ def simulate(
     idlehands fleet simulate                                    four million cars, 60 % busy
     idlehands fleet simulate --jobs 5e7 --arrival office        fifty million jobs, in office hours
     idlehands fleet simulate --month july --json
+    idlehands fleet simulate --check soak.json                  the simulator against a real run
 
     Parkings, gate windows and energy are drawn for every car; jobs are followed one by one in a sample of the cells.
     """
+    if soak is not None:
+        _check(soak, seed, as_json)
     scenario = Scenario(
         cars=cars,
         seed=seed,
@@ -84,6 +93,29 @@ def simulate(
         print_json(dataclasses.asdict(report))
     else:
         _print(report)
+
+
+def _check(soak: Path, seed: int, as_json: bool) -> NoReturn:
+    """Prints the comparison and ends; exit code 1 where a number is not near."""
+    from runtime.fleet.simulate.check import TOLERANCE, check
+
+    found = check(soak, seed)
+    if as_json:
+        print_json([{**dataclasses.asdict(each), "ratio": each.ratio, "is_near": each.is_near} for each in found])
+    else:
+        rows = [
+            (
+                each.name,
+                f"{each.measured:.4g}",
+                f"{each.simulated:.4g}",
+                f"{each.ratio:.2f}",
+                "" if each.is_near else "!",
+            )
+            for each in found
+        ]
+        title = f"measured and simulated (near: within {100 * TOLERANCE:.0f} %)"
+        print_table(title, ("", "measured", "simulated", "ratio", ""), rows)
+    sys.exit(0 if all(each.is_near for each in found) else 1)
 
 
 def _with_progress(scenario: Scenario, processes: int | None) -> Report:

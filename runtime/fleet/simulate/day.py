@@ -170,7 +170,8 @@ def _run_cell(task: tuple[Scenario, _Cell]) -> _Done:
     parked = draw_parkings(cell.cars, scenario.habits, rng)
     windows = open_windows(parked, cell.region, scenario.rules, rng)
     lasts_s = (windows.end - windows.start).astype(np.float64)
-    closings = np.bincount(np.minimum(windows.end / 60, DAY_S / 60 - 1).astype(np.int64), minlength=int(DAY_S / 60))
+    closes = windows.end[windows.end < DAY_S - 1]  # the others stay open, it is only the simulated day that ends
+    closings = np.bincount((closes / 60).astype(np.int64), minlength=int(DAY_S / 60))
     return _Done(
         cell=cell,
         parked=parked.parked_share(),

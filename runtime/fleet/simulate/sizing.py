@@ -8,6 +8,7 @@ both, and a test holds them to this table).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -69,6 +70,44 @@ class Load:
     stored_bytes: float
     servers: int
     limit: str
+
+
+def at_peak(cars: float, *, open_share: float = 0.35, busy_share: float = 0.6, job_s: float = 495.0) -> Rates:
+    """Returns the rates of a fleet of `cars`, of which `open_share` have their gate open and `busy_share` of those
+    work on jobs of `job_s`. One run in fifty is cut off (simulate.py's day)."""
+    running = cars * open_share * busy_share
+    per_s = running / job_s
+    return Rates(
+        cars=cars * open_share,
+        running=running,
+        submits=per_s,
+        claims=per_s * 1.02,
+        finishes=per_s,
+        releases=per_s * 0.02,
+        jobs_kept=per_s * 86_400,
+    )
+
+
+def table(fleets: tuple[float, ...] = (1e6, 4e6), server: Server | None = None) -> list[str]:
+    """Returns the rows of docs/FLEET.md's sizing, as Markdown: what the formula of this file says of each fleet."""
+    server = server or Server()
+    all_saved = [at_peak(cars) for cars in fleets]
+    few_saved = [dataclasses.replace(rates, saves_per_job_s=0.1, lease_s=60.0) for rates in all_saved]
+    rows = [
+        ("open cars, connected", [f"{rates.cars:,.0f}" for rates in all_saved]),
+        ("jobs under way", [f"{rates.running:,.0f}" for rates in all_saved]),
+        ("jobs begun a second", [f"{rates.claims:,.0f}" for rates in all_saved]),
+        ("connections' memory", [f"{load_of(rates, server).connection_bytes / 1e9:,.1f} GB" for rates in all_saved]),
+        ("records of a day, three copies", [f"{load_of(r, server).stored_bytes / 1e12:,.2f} TB" for r in all_saved]),
+    ]
+    for name, fleet in (("a checkpoint an action", all_saved), ("a checkpoint in 10 s, a lease of 60 s", few_saved)):
+        loads = [load_of(rates, server) for rates in fleet]
+        rows += [
+            (f"messages a second, {name}", [f"{load.messages_per_s:,.0f}" for load in loads]),
+            (f"writes a second, {name}", [f"{load.writes_per_s:,.0f}" for load in loads]),
+            (f"servers, {name}", [f"{load.servers:,} (by {load.limit})" for load in loads]),
+        ]
+    return [f"| {name} | {' | '.join(values)} |" for name, values in rows]
 
 
 def load_of(rates: Rates, server: Server, replicas: int = 3) -> Load:
