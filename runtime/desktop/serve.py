@@ -19,6 +19,7 @@ from runtime.desktop.limits import DesktopRules, load_rules
 from runtime.desktop.log import SessionLog
 from runtime.desktop.rfb.desktop import RfbDesktop
 from runtime.desktop.rfb.handshake import Login
+from runtime.desktop.rfb.watchdog import RfbWatchdog
 from runtime.desktop.watchdog import Watchdog
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.desktop import X11Desktop
@@ -93,13 +94,17 @@ async def serve_rfb(
     with ExitStack() as held:
         journal = held.enter_context(closing(Journal(settings.state)))
         log = held.enter_context(closing(SessionLog(journal.folder)))
-        desktop = held.enter_context(closing(RfbDesktop(settings.rfb, login, jpeg_quality=settings.rfb_jpeg_quality)))
+        watchdog = held.enter_context(closing(RfbWatchdog(settings.rfb, login)))
+        desktop = held.enter_context(
+            closing(RfbDesktop(settings.rfb, login, jpeg_quality=settings.rfb_jpeg_quality, on_hold=watchdog.hold))
+        )
         await serve_desktop(
             desktop,
             settings.listen,
             identity,
             journal,
             _logged(log, events),
+            guard=watchdog,
             rules=rules,
             require_grant=settings.require_grant,
         )

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -165,3 +166,39 @@ def test_a_qt_program_that_serves_itself_is_filled_in_and_sent() -> None:
         assert told() == {"clicked": "Hello Ann 1"}
         desktop.close()
         process.terminate()
+
+
+HOLDER = """
+import sys, time
+from runtime.desktop.protocol import Step
+from runtime.desktop.rfb.desktop import RfbDesktop
+from runtime.desktop.rfb.handshake import Login
+from runtime.desktop.rfb.watchdog import RfbWatchdog
+from runtime.wire.actions import Hold
+login = Login(sys.argv[2])
+watchdog = RfbWatchdog(sys.argv[1], login)
+desktop = RfbDesktop(sys.argv[1], login, on_hold=watchdog.hold)
+watchdog.session_opened()
+desktop.apply(Hold("shift"), None, Step(1, 1, 1))
+print("held", flush=True)
+while True:
+    watchdog.beat()
+    time.sleep(0.2)
+"""
+
+
+@needs_x11vnc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_connector_that_dies_or_stops_leaves_nothing_pressed(x11vnc: str, x_client: XClient, number: int) -> None:
+    """On a server that does not let go of a lost viewer's keys by itself: the watchdog connects and does."""
+    keys = x_client.core.QueryKeymap
+    command = [sys.executable, "-c", HOLDER, x11vnc, PASSWORD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            wait_until(lambda: any(bytes(keys().reply().keys.buf())))
+            process.send_signal(number)
+            wait_until(lambda: not any(bytes(keys().reply().keys.buf())))
+        finally:
+            process.kill()

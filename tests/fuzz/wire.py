@@ -1,7 +1,8 @@
 """Fuzzes what a stranger's bytes meet: the splitter, the decoder, both machines, the tile mirror.
 
     python -m tests.fuzz.guided wire FOLDER [libFuzzer options]     coverage-guided, with atheris (PyPI)
-    python -m tests.fuzz.wire SECONDS [--seed N]                    without it: mutations of real messages
+    python -m tests.fuzz.wire EXECUTIONS [--seed N] [FOLDER]        without it, faster: mutations of real messages, and
+                                                                    of the inputs that atheris kept in FOLDER
 
 An input is a script: its first byte picks the side that is attacked, then come chunks `u8 kind | u8 size | bytes`; they
 are delivered as they are, as the body of a well-formed message, or pass time. Whatever comes, a machine must not raise,
@@ -10,10 +11,13 @@ must hold bounded memory, and must end with a reason when it ends.
 
 from __future__ import annotations
 
+import argparse
+import gc
 import random
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -30,6 +34,11 @@ from runtime.wire.tiles import TileMirror
 from tests.wire.samples import MESSAGES
 
 TILE_KEY = bytes(16)
+TOLD_EVERY = 250_000
+REAL = [bytes(frame(message)) for message in MESSAGES.values()]
+HELLO, CREDIT = bytes(frame(Hello(1, "job", 7))), bytes(frame(Credit(1)))
+ANSWER = bytes(frame(HelloAnswer(1, 1, 128, 64, TILE_KEY, 7)))
+PART = FramePart(1, 64, 64, 0, 0, memoryview(bytes(20)), Encoding.raw, memoryview(b""), True)
 
 
 def run(script: bytes) -> CloseReason | None:
@@ -52,11 +61,10 @@ def chunks(script: bytes) -> Sequence[tuple[int, bytes]]:
 def attack_desktop(script: bytes) -> CloseReason | None:
     desktop, now = DesktopSession(0), 0
     if script[:1] > b"\x40":  # most inputs get past the hello
-        events: list[Any] = desktop.receive(frame(Hello(1, "job", 7)), 0)
+        events: list[Any] = desktop.receive(HELLO, 0)
         events += desktop.answer(Known(7, 3), session=1, width=64, height=64, tile_key=TILE_KEY)
-        desktop.receive(frame(Credit(1)), 0)
-        part = FramePart(1, 64, 64, 0, 0, memoryview(bytes(20)), Encoding.raw, memoryview(b""), True)
-        desktop.send_part(part)
+        desktop.receive(CREDIT, 0)
+        desktop.send_part(PART)
     highest = 3
     for kind, data in chunks(script[1:]):
         now += (kind >> 2) * 10 * MS
@@ -78,7 +86,7 @@ def attack_car(script: bytes) -> CloseReason | None:
     car, mirror, now = CarSession(0), TileMirror(seen_bytes=1 << 16), 0
     car.send_hello(Hello(1, "job", 7), 0)
     if script[:1] > b"\x40":
-        car.receive(frame(HelloAnswer(1, 1, 128, 64, TILE_KEY, 7)), 0)
+        car.receive(ANSWER, 0)
         car.send_credit(4)
         for _ in range(3):
             car.send_act(0, Click(1, 1))
@@ -101,10 +109,10 @@ def shaped(kind: int, data: bytes) -> bytes:
         return data
     if kind & 3 == 1:
         return len(data).to_bytes(PREFIX, "little") + data
-    messages = list(MESSAGES.values())
-    real = bytearray(frame(messages[data[0] % len(messages)]))
-    for at in range(1, len(data) - 1, 2):
-        real[PREFIX + data[at] % (len(real) - PREFIX)] = data[at + 1]
+    real = bytearray(REAL[data[0] % len(REAL)])
+    size = len(real) - PREFIX
+    for at, byte in zip(data[1::2], data[2::2], strict=False):
+        real[PREFIX + at % size] = byte
     return bytes(real)
 
 
@@ -142,24 +150,41 @@ def invent(rng: random.Random) -> bytes:
     return bytes(script)
 
 
-def at_random(seconds: float, seed: int) -> int:
-    """Runs invented scripts for `seconds`; prints and returns how many."""
-    rng, count, until = random.Random(seed), 0, time.monotonic() + seconds
-    while time.monotonic() < until:
-        script = invent(rng)
+def mutate(rng: random.Random, script: bytes) -> bytes:
+    """Returns a kept input with some of its bytes replaced, a piece of it cut or doubled."""
+    changed = bytearray(script)
+    for _ in range(rng.randrange(1, 6)):
+        at, size = rng.randrange(len(changed) + 1), rng.randrange(1, 9)
+        piece = (rng.randbytes(size), b"", changed[at : at + size] * 2)[rng.randrange(3)]
+        changed[at : at + size] = piece
+    return bytes(changed)
+
+
+def at_random(executions: int, seed: int, kept: Sequence[bytes] = ()) -> int:
+    """Runs so many invented or changed inputs; says now and then how far it is. Returns how many."""
+    rng, began_s = random.Random(seed), time.monotonic()
+    for count in range(1, executions + 1):
+        script = mutate(rng, rng.choice(kept)) if kept and rng.random() < 0.5 else invent(rng)
         try:
             run(script)
         except BaseException:
             print(f"seed {seed}, input {count}: {script.hex()}", file=sys.stderr)
             raise
-        count += 1
-    print(f"{count} inputs, seed {seed}")
-    return count
+        if count % TOLD_EVERY == 0 or count == executions:
+            rate = count / (time.monotonic() - began_s)
+            print(f"{count} of {executions} inputs, seed {seed}, {rate:.0f} a second", flush=True)
+    return executions
 
 
 def main(argv: list[str]) -> None:
-    seed = int(argv[argv.index("--seed") + 1]) if "--seed" in argv else time.time_ns()
-    at_random(float(argv[0]), seed)
+    parser = argparse.ArgumentParser(prog="tests.fuzz.wire", description=__doc__)
+    parser.add_argument("executions", type=int)
+    parser.add_argument("folder", type=Path, nargs="?", help="inputs that atheris kept")
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    options = parser.parse_args(argv)
+    kept = [path.read_bytes() for path in sorted(options.folder.iterdir())] if options.folder else []
+    gc.freeze()  # what is imported stays: the collector need not look at it again
+    at_random(options.executions, options.seed, kept)
 
 
 if __name__ == "__main__":

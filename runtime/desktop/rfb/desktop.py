@@ -8,7 +8,7 @@
 * The server remembers nothing of us: after a crash the action that was under way is *unknown*.
 * The cursor is asked for apart, but TigerVNC paints it into the screen while somebody else moved the pointer last.
 * Who else works the desktop is not told: a person at another viewer cannot be seen, nor given the desktop.
-* Nobody stands by to let go of keys: servers release a viewer's keys when its connection ends (TigerVNC does).
+* Not every server lets go of a lost viewer's keys: `on_hold` is told what may be down before it is (watchdog.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -32,12 +33,12 @@ from runtime.desktop.protocol import Applied, Mark, Step
 from runtime.desktop.rfb.decode import Decoder, encodings
 from runtime.desktop.rfb.handshake import PIXEL_FORMAT, Login, greet
 from runtime.desktop.rfb.link import Link
+from runtime.desktop.rfb.watchdog import KEY, POINTER, REQUEST, Held
 from runtime.transport.dial import host_port
 from runtime.wire.actions import INPUTS, Action, Click, Drag, Hold, Key, Move, Precondition, Release, Scroll, Type
 from runtime.wire.tables import Outcome, Refusal
 
 _U8, _UPDATE, _CUT_TEXT = struct.Struct(">B"), struct.Struct(">xH"), struct.Struct(">xxxI")
-_KEY, _POINTER, _REQUEST = struct.Struct(">BBxxI"), struct.Struct(">BBHH"), struct.Struct(">BBHHHH")
 _COLOURS, _CUT_MAX = struct.Struct(">xHH"), 1 << 24
 _FRESH_S = 2.0  # a server that does not show a region within this has its action refused
 _DRAG_STEP_S = 0.008
@@ -47,10 +48,19 @@ _MASKS = {1: 1, 2: 2, 3: 4, 8: 128, 9: 256}
 class RfbDesktop:
     """The VNC server at `address` (host:port). `jpeg_quality` 1 to 10 lets it send pictures that are not exact.
 
+    `on_hold` is called with what may be held down, before it is sent.
     Raises BadAddress, DisplayUnreachable, or RfbRefused with the server's reason.
     """
 
-    def __init__(self, address: str, login: Login | None = None, *, jpeg_quality: int = 0) -> None:
+    def __init__(
+        self,
+        address: str,
+        login: Login | None = None,
+        *,
+        jpeg_quality: int = 0,
+        on_hold: Callable[[Held], None] = lambda held: None,
+    ) -> None:
+        self._on_hold = on_hold
         self._link = Link(*host_port(f"rfb://{address}"))
         try:
             screen = greet(self._link, login or Login())
@@ -168,6 +178,7 @@ class RfbDesktop:
                 data += self._pointer_event()
             if data:
                 self._link.send(data)
+                self._tell_held()
 
     def rest(self) -> None:
         """Nothing is lent here."""
@@ -242,7 +253,7 @@ class RfbDesktop:
         self._changed_at = np.zeros(tiles, np.int64)
 
     def _ask(self, x: int, y: int, w: int, h: int, *, is_new: bool = False) -> None:
-        self._link.send(_REQUEST.pack(3, not is_new, x, y, w, h))
+        self._link.send(REQUEST.pack(3, not is_new, x, y, w, h))
 
     def _await_update(self, after: int) -> bool:
         with self._changed:
@@ -277,9 +288,18 @@ class RfbDesktop:
             with self._sending:
                 if self._stopped.is_set():
                     return
-                self._link.send(b"".join(self._event(*message) for message in batch))
+                pressed = tuple(what for kind, what, is_down in batch if kind == _KEY_EVENT and is_down)
+                buttons = sum({what for kind, what, is_down in batch if kind == _BUTTON_EVENT and is_down})
+                data = b"".join(self._event(*message) for message in batch)
+                if pressed or buttons:
+                    self._on_hold(Held((*self._held, *pressed), self._buttons | buttons, *self._pointer))
+                self._link.send(data)
+                self._tell_held()
             if pause_s:
                 time.sleep(pause_s)
+
+    def _tell_held(self) -> None:
+        self._on_hold(Held(tuple(self._held), self._buttons, *self._pointer))
 
     def _event(self, kind: int, what: int, more: int) -> bytes:
         if kind == _KEY_EVENT:
@@ -295,10 +315,10 @@ class RfbDesktop:
             self._held[keysym] = None
         else:
             self._held.pop(keysym, None)
-        return _KEY.pack(4, is_down, keysym)
+        return KEY.pack(4, is_down, keysym)
 
     def _pointer_event(self) -> bytes:
-        return _POINTER.pack(5, self._buttons & 0xFF, *self._pointer)
+        return POINTER.pack(5, self._buttons & 0xFF, *self._pointer)
 
     def _messages(self, action: Action) -> list[tuple[int, int, int]]:
         """Returns the events of `action`. Raises _BadInput for what cannot be said in RFB."""
