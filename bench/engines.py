@@ -165,7 +165,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     return {
         "rows": rows,
         "peaks": peaks,
-        "constrained_tok_s": lm_report["constrained_tok_s"],
+        **{key: lm_report[key] for key in ("constrained_tok_s", "llama_cpp_grammar_tok_s")},
         **({} if options.no_threads else {"threads": threads.run(["--rounds", str(4 * options.rounds)])["rows"]}),
         "left_out": left_out(python, lm.default_model()),
         "plot": str(options.plot),

@@ -240,6 +240,18 @@ def constrained_rate(worker: Worker, model: LanguageModel, rounds: int) -> float
     return float(median(answer["count"] / answer["cpu_s"] for answer in answers))
 
 
+ACTIONS = r"""root ::= "click(button=\"left\", x=" number ", y=" number ")"
+number ::= [0-9] | [1-9] [0-9] [0-9]?"""
+"""The same actions as GBNF."""
+
+
+def peer_constrained_rate(worker: Worker, model: LanguageModel, rounds: int) -> float:
+    """Returns tokens a second of the same kind of action in llama.cpp's grammar mode."""
+    prompt = model.tokenizer.encode("The next action on the screen is ").ids
+    answers = [worker.ask(do="grammar", tokens=prompt, gbnf=ACTIONS, at=0) for _ in range(rounds)]
+    return float(median(answer["count"] / answer["cpu_s"] for answer in answers))
+
+
 def chunk_times_us(model: LanguageModel) -> dict[str, float]:
     """Returns the CPU time of one chunk of work, over a prefill of 512 and ten tokens, call and polls included."""
     session, runner = model.session(1024), Runner(model)
@@ -395,6 +407,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     roof = probe_gb_s * 1e9 / streamed
     rows = [row(name, times[name], loads[name], worker, roof) for name, worker in workers.items()]
     constrained = constrained_rate(workers["native"], model, 5 * options.rounds)
+    peer = peer_constrained_rate(workers["llama.cpp"], model, options.rounds) if "llama.cpp" in workers else None
     for worker in workers.values():
         worker.end()
     return {
@@ -406,6 +419,7 @@ def run(argv: list[str]) -> dict[str, Any]:
         "probe_gb_s": round(probe_gb_s, 1),
         "roof_decode_tok_s": round(roof, 1),
         "constrained_tok_s": round(constrained, 1),
+        "llama_cpp_grammar_tok_s": peer and round(peer, 1),
         **chunk_times_us(model),
         **yields_us(model),
         "machine": machine(),

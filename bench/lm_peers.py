@@ -4,6 +4,7 @@ python lm_peers.py llama.cpp|ik_llama.cpp|"openvino genai" MODEL.gguf
 {"do": "eval", "tokens": [...], "at": 0}                   feeds tokens from position `at`, as one batch
 {"do": "greedy", "at": n, "first": id, "count": c}         feeds c tokens, each the most likely after the one before
 {"do": "logits", "tokens": [...], "out": "file.npy"}       teacher-forced: float32 logits after every token
+{"do": "grammar", "tokens": [...], "gbnf": "..."}          writes one sentence of a grammar after the tokens, greedily
 """
 
 from __future__ import annotations
@@ -58,6 +59,22 @@ class LlamaCpp:
     def logits(self, index: int) -> np.ndarray:
         pointer = self.api.llama_get_logits_ith(self.context, index)
         return np.ctypeslib.as_array(pointer, (self.vocabulary,))
+
+    def write_by_grammar(self, tokens: list[int], gbnf: str) -> dict[str, Any]:
+        """Writes one sentence of `gbnf`; the prompt's feeding is not counted, but for its last token."""
+        api, vocabulary = self.api, self.api.llama_model_get_vocab(self.model)
+        chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+        api.llama_sampler_chain_add(chain, api.llama_sampler_init_grammar(vocabulary, gbnf.encode(), b"root"))
+        api.llama_sampler_chain_add(chain, api.llama_sampler_init_greedy())
+        self.forget()
+        self.eval(tokens[:-1], 0)
+        cpu, last, at = time.process_time(), tokens[-1], len(tokens) - 1
+        while not api.llama_vocab_is_eog(vocabulary, last):
+            self.eval([last], at)
+            last, at = api.llama_sampler_sample(chain, self.context, -1), at + 1
+        spent = time.process_time() - cpu
+        api.llama_sampler_free(chain)
+        return {"cpu_s": spent, "count": at - len(tokens) + 1}
 
 
 class IkLlamaCpp(LlamaCpp):
@@ -123,6 +140,8 @@ def peak_mb() -> float:
 def answer(engine: LlamaCpp, request: dict[str, Any]) -> dict[str, Any]:
     if request["at"] == 0:
         engine.forget()
+    if request["do"] == "grammar":
+        return engine.write_by_grammar(request["tokens"], request["gbnf"])
     cpu, wall = time.process_time(), time.perf_counter()
     if request["do"] == "eval":
         engine.eval(request["tokens"], request["at"])
