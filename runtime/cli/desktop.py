@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from runtime.cli.desktop_log import log
+from runtime.cli.desktop_record import record
 from runtime.cli.options import config_options, json_option, overrides_of, print_json, print_table
 from runtime.config.config import load_config
 from runtime.transport.identity import Identity
@@ -92,6 +93,7 @@ def desktop(
 
 
 desktop.add_command(log)
+desktop.add_command(record)
 
 
 @desktop.command()

@@ -40,7 +40,9 @@ def model(ctx: click.Context, config_path: str | None, settings: tuple[str, ...]
     idlehands model install my-model.ihb                checks every byte, then activates it
     idlehands model fetch https://models.example nav-1.2.0.ihb    fetches what is nowhere here, and installs it
     """
-    ctx.obj = settings_of(config_path, settings).daemon.models_folder
+    daemon = settings_of(config_path, settings).daemon
+    ctx.obj = daemon.models_folder
+    ctx.meta["quota_bytes"] = daemon.models_quota_MiB << 20
 
 
 def _told(manifest: Manifest, as_json: bool, text: str) -> None:
@@ -74,10 +76,11 @@ def sign(root: Path, bundle: Path, key: Path | None, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--no-activate", is_flag=True, help="Keep the version that is active now.")
 @json_option
-@click.pass_obj
-def install(root: Path, bundle: Path, no_activate: bool, as_json: bool) -> None:
+@click.pass_context
+def install(ctx: click.Context, bundle: Path, no_activate: bool, as_json: bool) -> None:
     """Check every byte of BUNDLE, keep it, and make it the active version of its name."""
-    _told(ModelStore(root).install(bundle, activate=not no_activate).manifest, as_json, "installed")
+    store = ModelStore(ctx.obj, quota_bytes=ctx.meta["quota_bytes"])
+    _told(store.install(bundle, activate=not no_activate).manifest, as_json, "installed")
 
 
 @model.command(name="list")

@@ -44,6 +44,9 @@ class Daemon:
     gate_word: str = setting("", doc="The bridge's gate word. Default: gate in the runtime folder")
     metrics: str = setting("", doc="Prometheus metrics: 'unix:/path', '127.0.0.1:port', or empty for none")
     log_level: str = setting("info", doc="How much is logged.", choices=("debug", "info", "warning", "error"))
+    models_quota_MiB: int = setting(
+        0, doc="What installed models may take on the disk; 0: all that is free.", unit="MiB", low=0, high=1 << 24
+    )
     lease_s: float = setting(10.0, doc="A job's lease; renewed every third of it.", unit="s", low=1, high=600)
     max_attempts: int = setting(5, doc="A job that failed its worker this often is poison.", low=1, high=100)
 

@@ -36,6 +36,7 @@ def act(folder: Path) -> None:
         "remove": lambda: store.remove("nav", "2"),
         "rollback": lambda: store.rollback("nav"),
         "gc": store.gc,
+        "pin": lambda: store.pin("nav", "2"),
     }
     operations[OPERATION]()
 
@@ -51,11 +52,13 @@ def check(folder: Path, ended: Ended) -> None:
     if OPERATION in ("install", "remove"):
         assert active == (["2"] if "2" in found else ["1"]), found
     if ended is Ended.done:
-        assert ("2" in found) == (OPERATION in ("install", "rollback"))
-        assert active == (["2"] if OPERATION == "install" else ["1"])
+        assert ("2" in found) == (OPERATION in ("install", "rollback", "pin"))
+        assert active == (["2"] if OPERATION in ("install", "pin") else ["1"])
+        assert OPERATION != "pin" or found["2"].is_pinned
     # and it goes on, with nothing left lying about
     store.install(NEW)
     store.verify("nav@2")
+    store.pin("nav", "2", is_pinned=False)
     store.remove("nav", "2")
     assert store.get("nav").manifest.version == "1"
     assert sorted(path.name for path in (store.root / "bundles").iterdir()) == [store.get("nav").sha256]

@@ -21,6 +21,7 @@ from runtime.store.errors import BundleError, StoreError, UntrustedBundle
 from runtime.store.keys import SigningKey, TrustedKeys
 from runtime.store.manifest import Manifest, decode_manifest, parse_reference
 from runtime.store.models import ModelStore
+from tests.faults.attack import Mode, run_module
 from tests.store.made import DESCRIPTION, FILES, a_bundle, a_source, a_store
 
 FORMS = ["nav.ihb", "nav-folder"]
@@ -341,3 +342,10 @@ def test_the_canonical_form_is_pinned() -> None:
 def test_references_that_are_none(reference: str) -> None:
     with pytest.raises(StoreError, match="expected name or name@version"):
         parse_reference(reference)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize(("operation", "form"), [("pack", "nav.ihb"), ("sign", "nav.ihb"), ("sign", "nav")])
+def test_a_fault_at_any_write_leaves_a_whole_bundle_or_none(mode: Mode, operation: str, form: str) -> None:
+    printed = run_module("tests.store.faulty_bundle", mode.name, operation, form)
+    assert int(printed.split()[-1]) > 2, printed
