@@ -12,7 +12,19 @@ from collections.abc import Iterator
 
 from kernels.errors import IdlehandsError
 
-OPTIONAL = ("xcffib", "onnx", "onnxruntime", "cuda", "tensorrt", "tensorrt_rtx", "can", "cantools", "grpc")
+OPTIONAL = (
+    "xcffib",
+    "nats",
+    "nkeys",
+    "onnx",
+    "onnxruntime",
+    "cuda",
+    "tensorrt",
+    "tensorrt_rtx",
+    "can",
+    "cantools",
+    "grpc",
+)
 
 
 def catalogue() -> str:

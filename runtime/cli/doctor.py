@@ -159,6 +159,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 @click.option(
     "--calibrate", is_flag=True, help="Measure the memory's bandwidth for the admission of sessions; kept for workers."
 )
+@click.option("--jobs", "show_jobs", is_flag=True, help="Print the page of a job's fields, as Markdown.")
 @click.option("--errors", "show_errors", is_flag=True, help="Print the catalogue of errors, as Markdown.")
 def doctor(
     config_path: str | None,
@@ -166,11 +167,17 @@ def doctor(
     as_json: bool,
     show_settings: bool,
     show_errors: bool,
+    show_jobs: bool,
     calibrate: bool,
 ) -> None:
     """Check build, packages, programs, folders and gate; exit code 1 if something is bad."""
     if show_settings:
         print(template(Config), end="")
+        return
+    if show_jobs:
+        from runtime.cli.job_page import job_page
+
+        print(job_page(), end="")
         return
     if show_errors:
         from runtime.cli.catalogue import catalogue

@@ -13,6 +13,7 @@ import click
 
 from runtime.cli.options import json_option, print_json
 
+AIMS = {"handover_p50_ms": 20.0, "handover_p99_ms": 200.0, "speed_ratio": 0.70}
 LIMITS = {"lost": 0, "doubled": 0, "receipts_bad": 0}
 
 
@@ -20,7 +21,7 @@ LIMITS = {"lost": 0, "doubled": 0, "receipts_bad": 0}
 @click.option("--cars", default=1000, show_default=True, type=click.IntRange(2, 20_000), help="Cars, each a client.")
 @click.option("--jobs", default=50_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Jobs submitted.")
 @click.option("--processes", default=4, show_default=True, type=click.IntRange(2, 64), help="Processes of the cars.")
-@click.option("--rate", default=0.0, help="Jobs submitted a second. Default: half of the speed measured.")
+@click.option("--rate", default=0.0, help="Jobs submitted a second. Default: a quarter of the speed measured.")
 @click.option("--window-s", default=5.0, show_default=True, help="One window of the speed's measurement.")
 @click.option("--rounds", default=3, show_default=True, help="Windows of each kind.")
 @click.option("--seed", default=1, show_default=True, help="Of everything that is drawn.")
@@ -41,7 +42,8 @@ def soak(
 
     Light cars (a null model, a desktop behind a fence, a ledger with receipts) take jobs from one nats-server while
     drivers return, processes and the server are killed -9, and links are cut. Exit code 1 if anything was lost, done
-    twice or has no valid receipt.
+    twice or has no valid receipt; times are aims (handover p50 20 ms, p99 200 ms, 70 % of the bare operations), which
+    the report says to be met or not: they are the machine's too.
     """
     from runtime.fleet.soak.director import Soak, SoakPlan
 
@@ -55,6 +57,12 @@ def soak(
     finally:
         if folder is None:
             shutil.rmtree(place, ignore_errors=True)
+    handover = report["handover_ms"]
+    report["aims"] = {
+        "handover_p50_ms": handover["p50"] <= AIMS["handover_p50_ms"],
+        "handover_p99_ms": handover["p99"] <= AIMS["handover_p99_ms"],
+        "speed_ratio": report["speed_ratio"] >= AIMS["speed_ratio"],
+    }
     report["ok"] = all(report[name] <= limit for name, limit in LIMITS.items()) and not report["broken_cars"]
     if as_json:
         print_json(report)

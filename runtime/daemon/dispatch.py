@@ -172,6 +172,7 @@ class Dispatcher:
             longest_s=None if ahead is None else ahead.length_s,
             resident=frozenset(model.bundle.partition("@")[0] for model in self.models),
             memory_MiB=self._config.worker.memory_MiB,
+            is_plugged_in=self._meter.is_supplied(),
         )
 
     def _tell_held_back(self, is_held_back: bool, able: Capabilities) -> None:

@@ -102,6 +102,10 @@ class Meter:
         self._shares.pop(job, None)
         return self._runs.pop(job, Metered())
 
+    def is_supplied(self) -> bool:
+        """Returns whether power flows into the battery now; not known is no."""
+        return not self._look().is_on_battery
+
     def _add(self, now_s: float) -> None:
         if self._sampled_s is None:
             return

@@ -103,13 +103,13 @@ class NatsJobStore:
     async def submit(self, spec: JobSpec) -> tuple[str, bool]:
         job = job_named(spec.idempotency_key) if spec.idempotency_key else uuid.uuid4().hex
         made, event = submitted(job, spec, self._clock.now())
-        lane = lane_of(spec)
+        lane = lane_of(made.spec)
         await self.lanes.ensure(lane)
         try:
             await self._jobs.put(job, encode(Record(RECORD_VERSION, 0, made, (event,))), 0)
         except Conflict:
             known = (await self._read(job))[0].job
-            if known.spec != spec:
+            if known.spec != made.spec:
                 raise IdempotencyConflict(
                     f"the key '{spec.idempotency_key}' is that of job {job}, another one"
                 ) from None

@@ -121,7 +121,8 @@ Change = tuple[Job, JobEvent]
 
 
 def submitted(job: str, spec: JobSpec, now: Now) -> Change:
-    """Returns a new job, queued."""
+    """Returns a new job, queued, with the model of its variant if it has some."""
+    spec = spec.assigned(job)
     deadline_ns = None if spec.deadline_s is None else now.utc_ns + round(spec.deadline_s * 1e9)
     made = Job(
         job=job,
@@ -219,6 +220,8 @@ def has_lease(job: Job, now: Now) -> bool:
 def _given_back(job: Job, kind: str, reason: str, now: Now, is_fault: bool, max_attempts: int) -> Change:
     attempts = job.attempts + is_fault
     job = msgspec.structs.replace(job, attempts=attempts)
+    if job.spec.retries is not None:
+        max_attempts = job.spec.retries + 1
     if is_fault and attempts >= max_attempts:
         return _over(job, JobState.failed, now, reason=f"it failed {attempts} times, the last time: {reason}")
     wait_s = min(FIRST_BACKOFF_S * 2 ** (attempts - 1), LAST_BACKOFF_S) if is_fault else 0.0

@@ -43,7 +43,7 @@ class MemoryJobStore:
     async def submit(self, spec: JobSpec) -> tuple[str, bool]:
         if spec.idempotency_key in self._keys:
             known = self._jobs[self._keys[spec.idempotency_key]]
-            if known.spec != spec:
+            if known.spec != spec.assigned(known.job):
                 raise IdempotencyConflict(f"the key '{spec.idempotency_key}' is that of job {known.job}, another one")
             return known.job, False
         job = uuid.uuid4().hex

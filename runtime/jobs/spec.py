@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 import sys
@@ -35,9 +36,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SPEC_VERSION = 2  # 2: `needs`
+SPEC_VERSION = 2  # 2: `needs`, `variants`, `retries`
 SPEC_FILE_CAP_BYTES = 1 << 20
 _PLACE = r"^([a-z0-9][a-z0-9_-]*)?\Z"
+_MODEL = r"^([a-z0-9][a-z0-9._-]*(@[0-9A-Za-z][0-9A-Za-z.+-]*)?)?\Z"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 
 
@@ -68,6 +70,15 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plugged_in: Annotated[bool, Meta(description="only while the car is charging or connected")] = False
 
 
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One arm of an experiment: which bundle works, and its share of the jobs."""
+
+    model: Annotated[
+        str, Meta(pattern=_MODEL, min_length=1, max_length=128, description="a bundle, name or name@version")
+    ]
+    share: Annotated[float, Meta(gt=0, le=1e6, description="its weight among the variants")] = 1.0
+
+
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One job. Immutable from its submission on; stored and sent as MessagePack with the names below."""
 
@@ -87,11 +98,18 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     model: Annotated[
         str,
         Meta(
-            pattern=r"^([a-z0-9][a-z0-9._-]*(@[0-9A-Za-z][0-9A-Za-z.+-]*)?)?\Z",
+            pattern=_MODEL,
             max_length=128,
             description="a bundle, name or name@version",
         ),
     ] = ""
+    variants: Annotated[
+        tuple[Variant, ...],
+        Meta(max_length=64, description="instead of `model`: one of them by the job's name, at its share"),
+    ] = ()
+    retries: (
+        Annotated[int, Meta(ge=0, le=100, description="faults after which it fails; default: the store's")] | None
+    ) = None
     token: Annotated[str, Meta(max_length=512, description="what the desktop asks for, besides the certificate")] = ""
     priority: Annotated[int, Meta(ge=-100, le=100, description="higher goes first")] = 0
     deadline_s: Annotated[float, Meta(ge=0.001, le=31_536_000, description="seconds from the submission")] | None = None
@@ -109,6 +127,21 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             f"JobSpec(desktop={shown(self.desktop)!r}, agent={self.agent!r}, "
             f"model={self.model!r}, priority={self.priority})"
         )
+
+    def assigned(self, job: str) -> JobSpec:
+        """Returns the job as it is worked under its name: with the model of its variant. The same name, the same one.
+
+        The share of [0, 1) that a name falls upon is its SHA-256; so neither stores nor restarts change an experiment.
+        """
+        if not self.variants or self.model:
+            return self
+        point = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big") / 2**64
+        point *= sum(variant.share for variant in self.variants)
+        for variant in self.variants:
+            point -= variant.share
+            if point < 0:
+                break
+        return msgspec.structs.replace(self, model=variant.model)
 
     def encode(self) -> bytes:
         """Returns the stored and sent form."""
@@ -208,6 +241,8 @@ def _expected(rule: Any) -> str:
         return f"a text of {rule.min_length or 0} to {rule.max_length} characters"
     if isinstance(rule, msgspec.inspect.BoolType):
         return "true or false"
+    if isinstance(rule, msgspec.inspect.VarTupleType):
+        return "a list of tables"
     return "a table of texts" if isinstance(rule, msgspec.inspect.DictType) else "a table"
 
 

@@ -112,7 +112,7 @@ class JobTables:
                 "SELECT job, spec FROM jobs WHERE idempotency_key = ?", [spec.idempotency_key or None]
             ).fetchone()
             if row is not None:
-                if JobSpec.decode(row[1]) != spec:
+                if JobSpec.decode(row[1]) != spec.assigned(row[0]):
                     raise IdempotencyConflict(f"the key '{spec.idempotency_key}' is that of job {row[0]}, another one")
                 return row[0], False
             job, event = submitted(uuid.uuid4().hex, spec, now)
@@ -122,7 +122,7 @@ class JobTables:
                 spec.desktop,
                 spec.agent,
                 spec.priority,
-                spec.encode(),
+                job.spec.encode(),
                 job.state.value,
             ]
             self._db.execute(_INSERT, values + own)

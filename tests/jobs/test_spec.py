@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from runtime.jobs.spec import JobSpec, Limits, SpecError, load_jobs, parse_jobs, spec_fields
+from runtime.cli.job_page import job_page
+from runtime.jobs.spec import JobSpec, Limits, SpecError, Variant, load_jobs, parse_jobs, spec_fields
 
 MINIMAL = {"desktop": "unix:/run/d", "instruction": "press OK"}
 FULL = """
@@ -192,3 +194,21 @@ def test_a_later_version_is_refused() -> None:
     (spec,) = parse_jobs(MINIMAL, where="f")
     with pytest.raises(SpecError, match="version 2"):
         JobSpec.decode(msgspec.msgpack.encode({**msgspec.to_builtins(spec), "mood": "sunny"}))
+
+
+def test_twenty_variants_get_their_shares() -> None:
+    split = tuple(Variant(model=f"net-{number}@1", share=1 + number % 4) for number in range(20))
+    spec = JobSpec(desktop="unix:/d", instruction="x", variants=split)
+    names = [f"job-{number}" for number in range(20_000)]
+    counts = Counter(spec.assigned(name).model for name in names)
+    whole = sum(variant.share for variant in split)
+    for variant in split:
+        assert abs(counts[variant.model] / len(names) - variant.share / whole) < 0.006
+    again = JobSpec.decode(spec.encode())
+    assert [again.assigned(name).model for name in names[:100]] == [spec.assigned(name).model for name in names[:100]]
+    assert JobSpec(desktop="unix:/d", instruction="x", model="own", variants=split).assigned("a").model == "own"
+
+
+def test_the_page_of_a_job_is_the_code() -> None:
+    kept = (Path(__file__).resolve().parents[2] / "docs" / "JOBS.md").read_text()
+    assert kept == job_page(), "run: idlehands doctor --jobs > docs/JOBS.md"

@@ -7,7 +7,7 @@ import pytest
 from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError
 from runtime.jobs.clock import ManualClock
 from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, UnknownJob
-from runtime.jobs.spec import JobSpec, Limits, Needs
+from runtime.jobs.spec import JobSpec, Limits, Needs, Variant
 from runtime.jobs.store import Capabilities, Claim, JobStore
 from tests.jobs.stores import MAX_ATTEMPTS
 
@@ -101,6 +101,21 @@ async def test_a_job_goes_only_where_its_needs_are_met(store: JobStore) -> None:
     other = await store.claim(Capabilities(region="us"), "other", 10)
     assert other is not None
     assert (await store.get(other.job)).spec.instruction == "far"
+
+
+async def test_a_variant_is_chosen_by_the_jobs_name(store: JobStore) -> None:
+    split = (Variant(model="a@1", share=3), Variant(model="b@1", share=1))
+    job, _ = await store.submit(a_spec(variants=split, idempotency_key="k"))
+    kept = (await store.get(job)).spec
+    assert kept == a_spec(variants=split, idempotency_key="k").assigned(job)
+    assert kept.model in {"a@1", "b@1"}
+    assert await store.submit(a_spec(variants=split, idempotency_key="k")) == (job, False)
+
+
+async def test_a_job_may_say_how_often_it_is_tried(store: JobStore) -> None:
+    job, _ = await store.submit(a_spec(retries=0))
+    assert await store.release(await claim(store), "broken", is_fault=True) is JobState.failed
+    assert (await store.get(job)).attempts == 1
 
 
 async def test_a_desktop_has_one_owner_at_a_time(store: JobStore, clock: ManualClock) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from kernels.gate.word import boottime_ns
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
@@ -34,6 +35,7 @@ from runtime.fleet.soak.desks import Desks
 from runtime.fleet.soak.proxy import CutLink
 from runtime.fleet.soak.work import spec
 from runtime.fleet.store import NatsJobStore
+from runtime.fleet.streams import CONSUMER
 from runtime.jobs.store import JobStoreError
 
 SUBMITTERS = 32
@@ -42,7 +44,7 @@ LEASE_S = 5.0
 
 @dataclass(frozen=True)
 class SoakPlan:
-    """What is done. `rate` jobs a second are submitted in the trouble; 0: as many as half of the speed measured."""
+    """What is done. `rate` jobs a second are submitted in the trouble; 0: a quarter of the speed measured."""
 
     cars: int
     jobs: int
@@ -62,9 +64,18 @@ class Heard:
     """What the cars' processes told: when jobs were given up and taken, by one machine's clock."""
 
     yielded_ns: dict[str, int] = field(default_factory=dict)
-    handovers_ms: list[float] = field(default_factory=list)
+    handovers_ns: list[tuple[int, int]] = field(default_factory=list)
+    troubles_ns: list[tuple[int, int]] = field(default_factory=list)
     claims: int = 0
     lost_claims: int = 0
+
+    def handovers_ms(self, in_trouble: bool) -> list[float]:
+        """Returns how long handovers took: those that a kill or a cut link fell upon, or those that it did not."""
+        return [
+            (taken - given) / 1e6
+            for given, taken in self.handovers_ns
+            if any(given < end and begin < taken for begin, end in self.troubles_ns) is in_trouble
+        ]
 
     def hear(self, told: dict[str, Any]) -> None:
         if told["event"] == "yield":
@@ -75,7 +86,7 @@ class Heard:
             self.claims += 1
             began_ns = self.yielded_ns.pop(told["job"], None)
             if began_ns is not None:
-                self.handovers_ms.append((told["at_ns"] - began_ns) / 1e6)
+                self.handovers_ns.append((began_ns, told["at_ns"]))
 
 
 class CarsProcess:
@@ -177,7 +188,8 @@ class Soak:
             "cars": self.plan.cars,
             "jobs": self.plan.jobs,
             **found,
-            "handover_ms": _percentiles(self.heard.handovers_ms),
+            "handover_ms": _percentiles(self.heard.handovers_ms(False)),
+            "handover_in_trouble_ms": _percentiles(self.heard.handovers_ms(True)),
             **speed,
             **trouble,
             **self.troubles,
@@ -235,7 +247,7 @@ class Soak:
     async def _trouble(
         self, operator: Connection, processes: list[CarsProcess], link: CutLink, jobs_per_s: float
     ) -> dict[str, Any]:
-        rate = self.plan.rate or max(5.0, jobs_per_s / 2)
+        rate = self.plan.rate or max(5.0, jobs_per_s / 4)
         for one in processes:
             await one.do(do="cars")
         began_s = time.monotonic()
@@ -265,11 +277,14 @@ class Soak:
     async def _make_trouble(self, processes: list[CarsProcess], link: CutLink, seconds: float) -> None:
         """In turn, evenly over the time: a process dies, a link is cut, the server dies."""
         deeds = [self._kill_a_process, self._cut, self._kill_the_server]
-        count = max(3, int(seconds // 40) * 3)
+        count = max(3, int(seconds // 90) * 3)
         for number in range(count):
             await asyncio.sleep(seconds / (count + 1))
             self._measure(processes)
+            began_ns = boottime_ns()
             await deeds[number % len(deeds)](processes, link)
+            # An offer that was on its way to somebody who is gone comes again after the consumer's ack_wait.
+            self.heard.troubles_ns.append((began_ns, boottime_ns() + CONSUMER["ack_wait"]))
 
     async def _kill_a_process(self, processes: list[CarsProcess], link: CutLink) -> None:
         one = self._draw.choice(processes[1:] or processes)
