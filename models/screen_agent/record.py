@@ -113,9 +113,9 @@ async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tu
     return len(episodes), tried
 
 
-async def record(tasks: Sequence[str], shards: int, out: Path, name: str) -> None:
-    """Records what is missing of `shards` shards of every task."""
-    for shard in range(shards):
+async def record(tasks: Sequence[str], shards: range, out: Path, name: str) -> None:
+    """Records what is missing of `shards` of every task."""
+    for shard in shards:
         missing = [task for task in tasks if not (out / task / f"{shard:04}{SUFFIX}").exists()]
         if not missing:
             continue
@@ -143,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="", help="training tasks, by name; default: all that have an oracle")
     parser.add_argument("--episodes", type=int, default=60, help="of each task (default 60)")
+    parser.add_argument("--first", type=int, default=0, help="leave out so many of them: another machine has them")
     parser.add_argument("--workers", type=int, default=2, help="processes, each with a Chromium of its own")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--name", default="", help=argparse.SUPPRESS)
@@ -152,10 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if foreign:
         parser.error(f"only training tasks may be recorded, not {', '.join(foreign)}")
     if chosen.workers == 1:
-        shards = -(-chosen.episodes // SHARD_EPISODES)
+        shards = range(chosen.first // SHARD_EPISODES, -(-chosen.episodes // SHARD_EPISODES))
         asyncio.run(record(tasks, shards, chosen.out, chosen.name))
         return 0
     command = [sys.executable, "-m", "models.screen_agent.record", "--episodes", str(chosen.episodes), "--workers", "1"]
+    command += ["--first", str(chosen.first)]
     workers = [
         subprocess.Popen([*command, "--out", str(chosen.out), "--name", f"{n}:", "--tasks", ",".join(share)])
         for n in range(chosen.workers)

@@ -31,6 +31,13 @@ def evaluate() -> None:
 @click.option(
     "--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle to install, too."
 )
+@click.option(
+    "--wording",
+    default="plain",
+    show_default=True,
+    type=click.Choice(["plain", "paraphrased", "shuffled"]),
+    help="Says the instructions in other words, or in no order: what success owes to reading them.",
+)
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 16), help="So many at once.")
 @click.option("--out", default="out/eval", show_default=True, type=click.Path(path_type=Path), help="Report, logs.")
 @json_option
@@ -42,6 +49,7 @@ def miniwob(
     agent: str,
     model: str,
     bundle: Path | None,
+    wording: str,
     workers: int,
     out: Path,
     as_json: bool,
@@ -58,7 +66,7 @@ def miniwob(
     splits = {name: next((kind for kind in ("train", "unseen") if name in lists[kind]), "other") for name in names}
     if seeds.startswith("train-"):
         raise click.UsageError("seeds that begin with 'train-' are those of the demonstrations; take another prefix")
-    report = _run(splits, episodes, seeds, agent, model, bundle, workers, out.resolve())
+    report = _run(splits, episodes, seeds, agent, model, bundle, wording, workers, out.resolve())
     if as_json:
         print_json(report)
     else:
@@ -72,6 +80,7 @@ def _run(
     agent: str,
     model: str,
     bundle: Path | None,
+    wording: str,
     workers: int,
     out: Path,
 ) -> dict[str, Any]:
@@ -103,6 +112,7 @@ def _run(
         folder=out,
         workers=workers,
         wants_pictures=is_open,
+        wording=wording,
     )
 
     def tell(task: str, of_task: list[Episode]) -> None:
@@ -117,6 +127,7 @@ def _run(
         "agent": agent,
         "split": ", ".join(sorted(set(splits.values()))),
         "seeds": seeds,
+        "wording": wording,
         "commit": commit,
         "bundles": {path.name: unseen.sha256_of(path) for path in bundles},
         **summary(splits, outcome.episodes, human_medians_s()),

@@ -15,6 +15,7 @@ from runtime.daemon.client import Client, DaemonRefused
 from runtime.evaluation.miniwob import MiniwobDriver, Started, is_success
 from runtime.evaluation.sheet import Shot
 from runtime.evaluation.watch import Action, Watch
+from runtime.evaluation.wording import worded
 from runtime.jobs.spec import parse_jobs
 
 LONGEST_S = 60.0
@@ -51,6 +52,7 @@ class Player:
     agent: str
     model: str
     graded: frozenset[str]
+    wording: str = "plain"
     submitted: int = 0
 
     async def until_open(self) -> None:
@@ -103,7 +105,7 @@ class Player:
         key = f"{started.task}/{started.seed}/{time.monotonic_ns()}"
         fields = {
             "desktop": self.desktop_url,
-            "instruction": started.utterance,
+            "instruction": worded(started.utterance, self.wording, f"{started.task}/{started.seed}"),
             "agent": self.agent,
             "model": self.model,
             "idempotency_key": key,

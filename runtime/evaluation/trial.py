@@ -55,6 +55,7 @@ class Trial:
     folder: Path
     workers: int = 1
     wants_pictures: bool = False
+    wording: str = "plain"
 
 
 @dataclass
@@ -119,6 +120,7 @@ async def _work(
                     agent=trial.agent,
                     model=trial.model,
                     graded=frozenset(task_lists()["graded"]),
+                    wording=trial.wording,
                 )
                 while waiting:
                     task = waiting.popleft()
