@@ -38,7 +38,7 @@ def test_any_text_can_be_worded(text: str, wording: str, seed: str) -> None:
     if wording == "shuffled":
         assert sorted(told.split()) == sorted(text.split())
     if wording == "paraphrased":
-        assert all(quoted in told for quoted in re.findall(r'"[^"]*"', text)[1:])
+        assert all(quoted in told for quoted in re.findall(r'"[^"]*"', text))
 
 
 def test_no_verb_stands_for_itself() -> None:
