@@ -56,6 +56,19 @@ def in_namespace(module: str, *arguments: str, timeout_s: float = 300) -> dict[s
     return measured
 
 
+_PACK = (0x132, (39000).to_bytes(2, "little") + (-180 & 0xFFFF).to_bytes(2, "little"))
+_SLOW = (
+    (0x102, bytes([0x22])),
+    (0x103, bytes([0x22])),
+    (0x212, bytes([0, 3 << 3])),
+    (0x261, (2460).to_bytes(2, "little")),
+    (0x292, (805).to_bytes(2, "little")),
+    (0x312, ((196 << 44) | (206 << 53)).to_bytes(8, "little")),
+    (0x3C2, (1 << 50).to_bytes(8, "little")),
+    (0x3C3, (1 << 42).to_bytes(8, "little")),
+)
+
+
 class Bus:
     """The car: every message of a parked Tesla at 100 Hz, with the gear that is selected."""
 
@@ -69,25 +82,37 @@ class Bus:
     def say(self, gear: int = 1) -> None:
         """Sends every message once; with another gear than Park (1) only that one, which is the edge."""
         self._counter += 1
-        count = self._counter % 16
-        self._frame(0x118, protected(0x118, bytes([0, count, gear << 5, 0, 0, 0, 0, 0])))
-        if gear != 1:
-            return
-        self._frame(0x257, protected(0x257, bytes([0, count | 0x40, 0x1F, 0, 0, 0, 0, 0])))  # raw 500: 0 km/h
-        power = bytes([0, 0, 0, 0, 0, 0, count << 4])
+        self._gear(self._counter, gear)
+        if gear == 1:
+            self._speed(self._counter)
+            self._power(self._counter)
+            for frame_id, data in (_PACK, *_SLOW):
+                self._frame(frame_id, data.ljust(8, b"\0"))
+
+    def say_at_rates(self) -> int:
+        """Sends what is due when this is called 100 times a second: gear each time, speed and pack every second time,
+        the rest every tenth (a car's rates, as far as they are published). Returns how many frames that were."""
+        self._counter += 1
+        turn = self._counter
+        self._gear(turn, 1)
+        if turn % 2 == 0:
+            self._speed(turn // 2)
+            self._frame(_PACK[0], _PACK[1].ljust(8, b"\0"))
+        if turn % 10 == 0:
+            self._power(turn // 10)
+            for frame_id, data in _SLOW:
+                self._frame(frame_id, data.ljust(8, b"\0"))
+        return 1 + 2 * (turn % 2 == 0) + (1 + len(_SLOW)) * (turn % 10 == 0)
+
+    def _gear(self, count: int, gear: int) -> None:
+        self._frame(0x118, protected(0x118, bytes([0, count % 16, gear << 5, 0, 0, 0, 0, 0])))
+
+    def _speed(self, count: int) -> None:  # raw 500: 0 km/h
+        self._frame(0x257, protected(0x257, bytes([0, count % 16 | 0x40, 0x1F, 0, 0, 0, 0, 0])))
+
+    def _power(self, count: int) -> None:
+        power = bytes([0, 0, 0, 0, 0, 0, count % 16 << 4])
         self._frame(0x221, power + bytes([(sum(power) + 0x21 + 2) & 0xFF]))
-        for frame_id, data in (
-            (0x102, bytes([0x22])),
-            (0x103, bytes([0x22])),
-            (0x132, (39000).to_bytes(2, "little") + (-180 & 0xFFFF).to_bytes(2, "little")),
-            (0x212, bytes([0, 3 << 3])),
-            (0x261, (2460).to_bytes(2, "little")),
-            (0x292, (805).to_bytes(2, "little")),
-            (0x312, ((196 << 44) | (206 << 53)).to_bytes(8, "little")),
-            (0x3C2, (1 << 50).to_bytes(8, "little")),
-            (0x3C3, (1 << 42).to_bytes(8, "little")),
-        ):
-            self._frame(frame_id, data.ljust(8, b"\0"))
 
     def close(self) -> None:
         """Leaves the group."""

@@ -155,6 +155,10 @@ class Scene:
             if time.monotonic() > give_up_s:
                 raise TimeoutError(f"none of {kinds} came within {WAIT_S:g} s; last: {self.events[-3:]}")
 
+    def has(self, kinds: tuple[str, ...], since_ns: int) -> bool:
+        """Returns whether any of `kinds` was heard since `since_ns`."""
+        return any(event["kind"] in kinds and event["at_ns"] >= since_ns for event in self.events)
+
     def close_by_edge(self, reader: GateReader) -> Closing:
         """Selects Drive; returns when the word was seen shut."""
         epoch = reader.read().gate_epoch
@@ -215,8 +219,9 @@ async def one(
     dice: random.Random,
     bridge: subprocess.Popen[str] | None,
 ) -> Closing:
-    """One job and one closing under it."""
+    """One job and one closing under it; one more where the machine itself let the lease run out before."""
     scene.gear = 1
+    begun_ns = boottime_ns()
     while not reader.read().is_open(boottime_ns()):
         await asyncio.sleep(0.01)
     spec = JobSpec(
@@ -228,6 +233,9 @@ async def one(
     job = (await client.submit(spec)).job
     await scene.until(("desk_session_opened",), job)
     await asyncio.sleep(dice.uniform(EARLIEST_S, LATEST_S))
+    if scene.has(("yielded", "worker_ended", "worker_died", "broken"), begun_ns):
+        await client.cancel(job, "measured nothing")
+        return await one(scene, client, address, reader, dice, bridge)
     if bridge is None:
         closing = await asyncio.to_thread(scene.close_by_edge, reader)
     else:

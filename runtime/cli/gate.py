@@ -9,7 +9,7 @@ import click
 from firmware_bridge import replay as replaying
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.settings import load
-from runtime.cli.options import json_option, print_json
+from runtime.cli.options import json_option, print_json, print_table
 
 
 @click.group()
@@ -64,3 +64,18 @@ def days(days: int, seed: int) -> None:
     report = living.run(days, seed)
     print_json(report)
     sys.exit(1 if report["violations"] else 0)
+
+
+@gate.command()
+@click.option("--hours", default=2.0, show_default=True, type=click.FloatRange(0.1, 24), help="How long each run is.")
+@json_option
+def governor(hours: float, as_json: bool) -> None:
+    """Judge the governor on a thermal model: its work against on/off control's at the same peak temperature."""
+    from firmware_bridge.thermal_model import compare
+
+    rows = compare(hours)
+    if as_json:
+        print_json({"hours": hours, "rows": rows})
+        return
+    columns = ("board", "ambient_C", "on_off_work_s", "gain_duty", "gain_power")
+    print_table("work against on/off control", columns, [[row[column] for column in columns] for row in rows])
