@@ -22,13 +22,17 @@ from bench.parked_car import OWN, Bus
 from firmware_bridge.sources.can_map import load_map
 from firmware_bridge.sources.trace_file import Moment, header_line, moment_line
 from kernels.gate.word import GateReader, GateReading, GateWordError, boottime_ns
+from runtime.daemon.client import Client, DaemonAbsent, DaemonRefused
 from runtime.desktop.connector import serve_desktop
 from runtime.desktop.memory import MemoryDesktop, MemoryScreen
 
 GATE = Path("/run/idlehands-bridge/gate")
 DESK = Path("/run/desk")
 BOXES = 8
+CONTROL = Path("/run/idlehands/control")
 PATIENCE_S = 90.0
+# On a busy host the one CPU of the guest cannot keep the lease all the time: a job then takes several workers.
+JOB_S = 240.0
 BRIDGE_TOML = """
 sources = ["can:socketcan/can0?map=tesla_model3", "trace:/etc/idlehands/own.jsonl?end=hold"]
 policy_file = "/etc/idlehands/policy.toml"
@@ -205,7 +209,7 @@ def upgrade_loses_no_job() -> None:
         "click everything",
     ]
     run(*submit, "--agent", "block_clicker")
-    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle")
+    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
     check(_status()["version"] == "1.0.0", "the first version runs")
     current = Path("/opt/current")
     current.with_name("next").symlink_to("two")
@@ -215,7 +219,7 @@ def upgrade_loses_no_job() -> None:
     restarting.wait()
     check(answered["version"] in ("1.0.0", "2.0.0"), "somebody else answered")
     check(_status()["version"] == "2.0.0", "the second version runs")
-    until(lambda: _jobs()[0]["state"] in ("done", "failed"), "the job is over")
+    until(_is_over, "the job is over", at_most_s=JOB_S)
     clicks = _clicks()
     check(len(clicks) == BOXES, f"{len(clicks)} clicks on {BOXES} boxes")
     check(len(set(clicks)) == BOXES, "a box was clicked twice")
@@ -234,9 +238,9 @@ def killed_daemon_loses_no_job() -> None:
         "--agent",
         "block_clicker",
     )
-    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle")
+    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
     os.kill(pid_of("idlehands"), signal.SIGKILL)
-    until(lambda: _jobs()[0]["state"] in ("done", "failed"), "the job is over")
+    until(_is_over, "the job is over", at_most_s=JOB_S)
     check(len(_clicks()) == len(set(_clicks())) == BOXES, f"clicks: {_clicks()}")
 
 
@@ -253,9 +257,18 @@ def _status() -> dict[str, Any]:
     return found
 
 
-def _jobs() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run("/opt/bin/idlehands", "jobs", "--json"))
-    return found
+def _is_over() -> bool:
+    """Returns whether the newest job is over. Asked from here: a command's start costs seconds of this one CPU."""
+
+    async def ask() -> str:
+        async with await Client.connect(CONTROL) as client:
+            return (await client.list_jobs((), 1))[0].state
+
+    time.sleep(0.5)
+    try:
+        return asyncio.run(ask()) in ("done", "failed")
+    except (DaemonAbsent, DaemonRefused):
+        return False
 
 
 def _clicks() -> list[str]:
@@ -275,7 +288,8 @@ LONG = (*SHORT[:-1], stalled_bridge_is_watched, killed_daemon_loses_no_job, stop
 
 
 def vehicle() -> None:
-    """The car: says everything 40 times a second."""
+    """The car: says everything 40 times a second, whatever this machine's CPU has to do."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     bus = Bus("socketcan", "can0")
     while True:
         bus.say()
