@@ -27,7 +27,7 @@ import numpy as np
 import onnxruntime as ort
 
 from bench.graph_models import F32, ROOT, models
-from bench.lease import LeaseGate, favoured
+from bench.lease import LeaseGate, breathe, favoured
 from bench.measure import machine
 from kernels.gate import _gate
 from kernels.graph import _graph
@@ -164,12 +164,14 @@ def yields_us(model: GraphModel, feed: F32, samples: int = 200) -> dict[str, flo
         whole.step()
         whole_ns = time.perf_counter_ns() - started
         for _ in range(samples * 4):
+            begun = time.perf_counter()
             run = model.start({"x": feed})
             until_ns = gate.open_for(int(rng.integers(20_000, max(20_001, whole_ns // 2))))
             if run.step(gate.address) is StepResult.PREEMPTED:
                 late.append((_gate.boottime_ns() - until_ns) / 1e3)
             if len(late) == samples:
                 break
+            breathe(time.perf_counter() - begun)
     found = {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)} if late else {}
     return found | {"yield_real_time": real_time}
 

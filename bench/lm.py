@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.lease import LeaseGate, favoured
+from bench.lease import LeaseGate, breathe, favoured
 from bench.lm_exact import ExactLlama
 from bench.lm_peers import peak_mb
 from bench.measure import machine
@@ -279,6 +279,7 @@ def yields_us(model: LanguageModel, samples: int = 200) -> dict[str, float | boo
     rng = np.random.default_rng(0)
     with favoured() as real_time:
         for number in range(samples * 3):
+            begun = time.perf_counter()
             session.tokens.clear()
             session.waiting.clear()
             session.feed([7] * 256 if number % 2 else [5])
@@ -287,6 +288,7 @@ def yields_us(model: LanguageModel, samples: int = 200) -> dict[str, float | boo
             if not runner.run([session], gate):
                 late.append((boottime_ns() - until_ns) / 1e3)
                 runner.abandon()
+            breathe(time.perf_counter() - begun)
     found = {f"yield_p{p}_us": round(float(np.percentile(late, p)), 1) for p in (50, 90, 99)} if late else {}
     return {**found, "yield_samples": len(late), "yield_real_time": real_time}
 
