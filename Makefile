@@ -29,8 +29,9 @@ test-pythons: .cache/system-packages ## the tests without a display on every Pyt
 test-arm: build  ## the kernels' tests under emulated ARM (cortex-a53, cortex-a76, max)
 	tests/arm/run
 
-test-faults: build ## 20,000 actions over links that cut, silence and double, with kill -9 at random moments
+test-faults: build ## 20,000 actions over links that cut, silence, reorder and double; kill -9 of worker, daemon and connector
 	$(RUN) -m tests.faults.sessions --actions 20000
+	$(RUN) -m tests.faults.cars --jobs 40
 
 test-desktops: build ## the tests of desktops, with a Qt program that is its own VNC server (PySide6: 84 MB)
 	$(VENV)/bin/pip install --quiet PySide6-Essentials

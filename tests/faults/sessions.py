@@ -16,8 +16,6 @@ import argparse
 import asyncio
 import json
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -37,17 +35,13 @@ from runtime.transport.errors import TransportError
 from runtime.wire.actions import Click, Hold, Precondition
 from runtime.wire.tables import Outcome, Refusal
 from tests.desktop.x_client import XClient
+from tests.faults.connector import ConnectorProcess
+from tests.faults.proxy import Counts, Proxy
 
 WIDTH, HEIGHT = 320, 200
 TARGET = (0, HEIGHT - 8, 8, 8)  # what every action depends on; clicks lie above it
 ACTIONS_MAX = WIDTH * (HEIGHT - 8)
 HELD_MAX_NS = 1_200_000_000
-_CONNECTOR = """
-import asyncio, json, sys
-from runtime.desktop.serve import serve_display
-tell = lambda event: print(json.dumps(event), flush=True)
-asyncio.run(serve_display(sys.argv[1], "unix:" + sys.argv[2], None, sys.argv[3], tell))
-"""
 
 
 @dataclass
@@ -58,9 +52,7 @@ class Report:
     actions: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     kills: int = 0
-    cuts: int = 0
-    deaf: int = 0
-    duplicates: int = 0
+    links: Counts = field(default_factory=Counts)
     owners: int = 0
     doubled: int = 0
     by_old_owner: int = 0
@@ -75,71 +67,6 @@ class Report:
         """Returns whether everything that must be 0 is, and *unknown* was rare: at most one in a thousand."""
         found = self.doubled + self.by_old_owner + self.on_changed_pixels + self.untrue + self.held_too_long
         return found + self.lost + self.died == 0 and self.outcomes.get("unknown", 0) <= max(1, self.actions // 1000)
-
-
-class Proxy:
-    """Stands between car and connector, knows the framing, and does not mean well."""
-
-    def __init__(self, path: str, target: str, luck: random.Random, report: Report) -> None:
-        self._path, self._target, self._luck, self._report = path, target, luck, report
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[None]] = set()
-        self._deaf_until = 0.0
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._accept, self._path)
-
-    async def close(self) -> None:
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
-    def cut(self) -> None:
-        """Drops every link at once."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    def go_deaf(self, seconds: float) -> None:
-        """Takes everything and hands nothing on."""
-        self._deaf_until = asyncio.get_running_loop().time() + seconds
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_unix_connection(self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, far_writer}
-        there = self._pump(reader, far_writer, from_car=True)
-        back = self._pump(far_reader, writer, from_car=False)
-        await asyncio.gather(there, back, return_exceptions=True)
-        for end in (writer, far_writer):
-            self._writers.discard(end)
-            end.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_car: bool) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                head = await reader.readexactly(4)
-                message = head + await reader.readexactly(int.from_bytes(head, "little"))
-                if self._luck.random() < 0.01:
-                    await asyncio.sleep(self._luck.uniform(0, 0.02))
-                while loop.time() < self._deaf_until:
-                    await asyncio.sleep(0.01)
-                writer.write(message)
-                if from_car and message[5] == 3 and self._luck.random() < 0.003:  # an Act, once more
-                    self._report.duplicates += 1
-                    writer.write(message)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, OSError):
-            writer.close()
 
 
 @dataclass
@@ -166,20 +93,20 @@ class Story:
         self.actions: list[Done] = []
         self.owner = 0
         self.silences: list[int] = []
-        self.connector: subprocess.Popen[str] | None = None
-        self.proxy = Proxy(str(folder / "car"), str(folder / "desktop"), self.luck, self.report)
+        self.connector = ConnectorProcess(server.display, folder)
+        self.proxy = Proxy(str(folder / "car"), str(folder / "desktop"), self.luck, self.report.links)
 
     async def run(self) -> None:
         await self.proxy.start()
         self.paint()
-        await self.start_connector()
+        await self.connector.start()
         try:
             while len(self.actions) < self.wanted:
                 await self.session()
             self.owner += 1
             await self.settle_last()
         finally:
-            await self.kill_connector()
+            await self.connector.kill()
             self.read_program()
             await self.proxy.close()
             self.client.close()
@@ -188,10 +115,9 @@ class Story:
         """One owner's session, to its more or less violent end; every second one keeps a zombie of itself about."""
         self.owner += 1
         self.report.owners += 1
-        if self.connector is not None and self.connector.poll() is not None:
+        if self.connector.has_died():
             self.report.died += 1  # by itself
-            await self.kill_connector()
-            await self.start_connector()
+            await self.connector.again()
         try:
             remote = await self.connect(self.owner)
             self.believe(remote)
@@ -229,13 +155,10 @@ class Story:
         self.silences.append(boottime_ns())
         if way == "kill":
             self.report.kills += 1
-            await self.kill_connector()
-            await self.start_connector()
+            await self.connector.again()
         elif way == "cut":
-            self.report.cuts += 1
             self.proxy.cut()
         elif way == "deaf":
-            self.report.deaf += 1
             self.proxy.go_deaf(1.3)
             await asyncio.sleep(1.4)
         elif way == "zombie":
@@ -301,34 +224,6 @@ class Story:
                 sequence = asked.sequence - ((asked.sequence - event.sequence) & 0xFFFF)  # events carry 16 bits of it
                 painted = max((number for number in self.versions if number <= sequence), default=0)
                 self.presses.append((event.event_x, event.event_y, self.versions.get(painted, 0)))
-
-    async def start_connector(self) -> None:
-        socket = self.folder / "desktop"
-        socket.unlink(missing_ok=True)
-        self.connector = subprocess.Popen(
-            [sys.executable, "-c", _CONNECTOR, self.server.display, str(socket), str(self.folder / "state")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stdout = self.connector.stdout
-        assert stdout is not None
-
-        def until_listening() -> None:
-            for line in stdout:
-                if json.loads(line)["event"] == "listening":
-                    return
-            raise AssertionError("the connector did not start")
-
-        await asyncio.to_thread(until_listening)
-        self.draining = asyncio.get_running_loop().run_in_executor(None, stdout.read)
-
-    async def kill_connector(self) -> None:
-        if self.connector is not None:
-            self.connector.send_signal(signal.SIGKILL)
-            self.connector.wait()
-            await self.draining
-            assert self.connector.stdout is not None
-            self.connector.stdout.close()
 
     def judge(self, recorded: list[Recorded]) -> Report:
         """Compares what the cars were told with what the witnesses saw."""

@@ -1,0 +1,63 @@
+"""The connector of an X display as a process that is killed in the middle and started again on the same folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+SOCKET, STATE = "desktop", "state"  # in the story's folder
+_CONNECTOR = """
+import asyncio, json, sys
+from runtime.desktop.serve import serve_display
+tell = lambda event: print(json.dumps(event), flush=True)
+asyncio.run(serve_display(sys.argv[1], "unix:" + sys.argv[2], None, sys.argv[3], tell))
+"""
+
+
+class ConnectorProcess:
+    """The connector of `display`; it listens on `folder`/desktop."""
+
+    def __init__(self, display: str, folder: Path) -> None:
+        self._display, self._folder = display, folder
+        self._process: subprocess.Popen[str] | None = None
+
+    def has_died(self) -> bool:
+        """Returns whether it ended though nobody killed it."""
+        return self._process is not None and self._process.poll() is not None
+
+    async def start(self) -> None:
+        """Returns once it listens."""
+        socket = self._folder / SOCKET
+        socket.unlink(missing_ok=True)
+        command = [sys.executable, "-c", _CONNECTOR, self._display, str(socket), str(self._folder / STATE)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        stdout = self._process.stdout
+        assert stdout is not None
+
+        def until_listening() -> None:
+            for line in stdout:
+                if json.loads(line)["event"] == "listening":
+                    return
+            raise AssertionError("the connector did not start")
+
+        await asyncio.to_thread(until_listening)
+        self._draining = asyncio.get_running_loop().run_in_executor(None, stdout.read)
+
+    async def kill(self) -> None:
+        """kill -9, wherever it is."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            await self._draining
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    async def again(self) -> None:
+        """Kills it and starts it again."""
+        await self.kill()
+        await self.start()
