@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -114,7 +115,10 @@ async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tu
 
 
 async def record(tasks: Sequence[str], shards: range, out: Path, name: str) -> None:
-    """Records what is missing of `shards` of every task."""
+    """Records what is missing of `shards` of every task. A SIGTERM ends the browser and its X server, too."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     for shard in shards:
         missing = [task for task in tasks if not (out / task / f"{shard:04}{SUFFIX}").exists()]
         if not missing:
@@ -154,7 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"only training tasks may be recorded, not {', '.join(foreign)}")
     if chosen.workers == 1:
         shards = range(chosen.first // SHARD_EPISODES, -(-chosen.episodes // SHARD_EPISODES))
-        asyncio.run(record(tasks, shards, chosen.out, chosen.name))
+        try:
+            asyncio.run(record(tasks, shards, chosen.out, chosen.name))
+        except asyncio.CancelledError:
+            return 143
         return 0
     command = [sys.executable, "-m", "models.screen_agent.record", "--episodes", str(chosen.episodes), "--workers", "1"]
     command += ["--first", str(chosen.first)]

@@ -35,7 +35,7 @@ from runtime.store.models import ModelStore
 from runtime.transport.identity import Identity
 
 COMMAND = (sys.executable, "-m", "runtime.cli.main")
-START_S = 20.0
+START_S = 60.0  # a busy machine takes its time
 STOP_S = 5.0
 
 
@@ -103,7 +103,7 @@ class Actor:
         return StageFailed(f"{self.name} {ended}: {text[-1] if text else 'it said nothing'} ({self._log_path})")
 
     async def until(self, is_ready: Callable[[], bool]) -> None:
-        """Waits for `is_ready`. Raises StageFailed when the process ends first, or after 20 s."""
+        """Waits for `is_ready`. Raises StageFailed when the process ends first, or after START_S."""
         give_up_s = time.monotonic() + START_S
         while not is_ready():
             if not self.is_running or time.monotonic() > give_up_s:
