@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo demo-fleet oracles test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers test-systemd bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles train train-smoke test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers test-systemd bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -61,6 +61,7 @@ eval-desktop: build ## an agent on eight real applications, over X11 and RFB (in
 oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
 	$(RUN) -m models.screen_agent.check_oracles
 
+<<<<<<< HEAD
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done
 	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
@@ -68,6 +69,19 @@ bench: build     ## the benches that need no other engine, as tables (`make benc
 
 bench-board: build ## every backend on every bundle on this board: latency, energy, throttling over 30 minutes, yield (SOAK_S=60)
 	$(RUN) -m bench board --soak-s $(or $(SOAK_S),1800) $(if $(BASELINE),--baseline $(BASELINE))
+=======
+train: build     ## the screen agent's bundle from nothing: hours on a CPU; what was ended goes on where it was
+	$(VENV)/bin/pip install --quiet torch==2.13.0
+	$(RUN) -m models.screen_agent.build models/bundles/screen_agent.ihb --work out/train
+
+train-smoke: build ## the same recipe on a thimbleful of everything, to see that it runs
+	$(VENV)/bin/pip install --quiet torch==2.13.0
+	$(RUN) -m models.screen_agent.build out/train-smoke/screen_agent.ihb --work out/train-smoke --small
+
+bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also graphs and lm)
+	for name in frames gate wire session ocr agent residency; do $(RUN) -m bench $$name || exit 1; done
+	if [ -d .venv-peers ]; then for name in graphs lm; do $(RUN) -m bench $$name || exit 1; done; fi
+>>>>>>> b5a7da9 (The trained agent: a reader and a decider of its own, the recipe that makes them, and a bundle of 1.6 MB)
 
 bench-peers:     ## the other engines, in a venv of their own (llama.cpp is compiled: minutes)
 	$(PYTHON) -m venv .venv-peers

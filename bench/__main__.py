@@ -32,6 +32,7 @@ BENCHES = {
     "board": ("bench.board", "every backend on every bundle, with the board's clocks, heat and power; a soak"),
     "results": ("bench.results", "writes bench/RESULTS.md from the benches that it is given"),
     "cuda": ("bench.cuda", "our CUDA kernels as a share of the GPU's bandwidth"),
+    "agent": ("bench.agent", "one step of the trained agent, part by part, native beside onnxruntime"),
     "ocr": ("bench.ocr", "reading screens: accuracy and time of the int8 reader against the float one"),
 }
 

@@ -63,11 +63,11 @@ def run(argv: list[str]) -> dict[str, Any]:
     return result
 
 
-def install(folder: Path) -> Bundle:
-    """Signs a copy of the committed bundle with a key of the moment and installs it below `folder`."""
+def install(folder: Path, bundle: Path = BUNDLE) -> Bundle:
+    """Signs a copy of a committed bundle with a key of the moment and installs it below `folder`."""
     key = SigningKey.create(folder / "bench.key")
-    copy = folder / BUNDLE.name
-    copy.write_bytes(BUNDLE.read_bytes())
+    copy = folder / bundle.name
+    copy.write_bytes(bundle.read_bytes())
     sign(copy, key)
     store = ModelStore(folder / "store")
     store.trust(key.public, "bench")

@@ -75,10 +75,16 @@ def total(screen: Screen) -> str:
             (other for other in screen.layout.texts if same_line(other.box, line.box)), key=lambda one: one.box.x
         )
         text = "".join("-" if 2 * other.box.h < other.box.w < 24 else screen.text(other) for other in row)
-        found = _SUM.search(text.replace(" ", ""))
-        if found:
-            return _compute(int(found.group(1)), found.group(2), int(found.group(3)))
+        result = result_of(text)
+        if result:
+            return result
     return ""
+
+
+def result_of(text: str) -> str:
+    """Returns the result of the first "a + b" (or -, ×, ÷) in a text, "" without one."""
+    found = _SUM.search(text.replace(" ", ""))
+    return _compute(int(found.group(1)), found.group(2), int(found.group(3))) if found else ""
 
 
 def _compute(first: int, sign: str, second: int) -> str:

@@ -31,13 +31,13 @@ def line_image(pixels: NDArray[np.uint8], box: Box, height: int, widest: int) ->
     crop = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, :3]
     crop = crop[(rows - rows[0])[:, None], (columns - columns[0])[None, :]].astype(np.float32)
     width = min(widest, max(8, round(len(columns) * height / len(rows))))
-    tall = _resampled(crop, height)
-    wide = _resampled(tall.transpose(1, 0, 2), width)
+    tall = resampled(crop, height)
+    wide = resampled(tall.transpose(1, 0, 2), width)
     image: NDArray[np.float32] = wide.transpose(2, 1, 0).clip(0, 255) / np.float32(127.5) - np.float32(1)
     return np.ascontiguousarray(image, dtype=np.float32)
 
 
-def _resampled(values: NDArray[np.float32], target: int) -> NDArray[np.float32]:
+def resampled(values: NDArray[np.float32], target: int) -> NDArray[np.float32]:
     """Returns float32 (target, …) for `values` (n, …): the first axis resampled."""
     places, weights = _taps(len(values), target)
     total = weights[:, 0, None, None] * values[places[:, 0]]

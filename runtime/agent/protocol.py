@@ -24,6 +24,7 @@ STATE_LIMIT_BYTES = 30 * 1024  # a checkpoint of 64 KiB holds two: before and af
 AGENTS = {
     "block_clicker": "runtime.agent.block_clicker:make",
     "random_clicker": "runtime.agent.random_clicker:make",
+    "screen_agent": "runtime.agent.screen_agent:make",
     "text_reader": "runtime.agent.text_reader:make",
 }
 

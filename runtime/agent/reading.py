@@ -14,7 +14,7 @@ from kernels.gate.word import GateToken
 from runtime.agent.blocks import BlockFinder, TextBlock
 from runtime.agent.geometry import Box, reading_order
 from runtime.agent.matching import find
-from runtime.agent.recognition import LineReader, Reading
+from runtime.agent.recognition import Reader, Reading
 from runtime.agent.widgets import Widget, find_widgets
 from runtime.desktop.frame import Frame
 
@@ -35,7 +35,7 @@ class Found:
 class Screen:
     """One frame, its layout, and its text on demand. Raises GateClosed from whatever reads."""
 
-    def __init__(self, view: Frame, finder: BlockFinder, reader: LineReader, gate: GateToken | None) -> None:
+    def __init__(self, view: Frame, finder: BlockFinder, reader: Reader, gate: GateToken | None) -> None:
         self.view = view
         self.layout = finder.find(view, gate)
         self.widgets = find_widgets(self.layout)

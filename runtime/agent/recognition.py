@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,14 @@ class Reading:
     text: str
     places: tuple[float, ...]
     certainty: float
+
+
+class Reader(Protocol):
+    """What reads single lines for the rules."""
+
+    def read(self, pixels: NDArray[np.uint8], box: Box, gate: GateToken | None) -> Reading: ...
+
+    def forget(self) -> None: ...
 
 
 class LineReader:

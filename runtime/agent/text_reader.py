@@ -21,7 +21,7 @@ from runtime.agent.matching import find
 from runtime.agent.memory import Memory, pack, unpack
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.reading import Screen
-from runtime.agent.recognition import LineReader, read_alphabet
+from runtime.agent.recognition import LineReader, Reader, read_alphabet
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Done, Fail, Wait
 
@@ -34,7 +34,7 @@ class TextReader:
 
     kind = "text_reader"
 
-    def __init__(self, reader: LineReader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._finder = BlockFinder()
 

@@ -6,7 +6,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from bench.ocr import install
+from bench.ocr import BUNDLE, install
 from runtime.agent.assets import Assets, NoAssets
 from runtime.agent.protocol import AGENTS
 from runtime.backends.protocol import Limits
@@ -19,10 +19,16 @@ def kinds() -> list[str]:
     return sorted(AGENTS)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
+def bundle_assets(kind: str) -> BundleAssets:
+    folder = Path(_FOLDER.name) / kind
+    folder.mkdir()
+    return BundleAssets(install(folder, BUNDLE.with_name(f"{kind}.ihb")), Limits())
+
+
 def reader_assets() -> BundleAssets:
-    return BundleAssets(install(Path(_FOLDER.name)), Limits())
+    return bundle_assets("text_reader")
 
 
 def assets_for(kind: str) -> Assets:
-    return NoAssets() if kind in ("block_clicker", "random_clicker") else reader_assets()
+    return NoAssets() if kind in ("block_clicker", "random_clicker") else bundle_assets(kind)

@@ -1,0 +1,117 @@
+"""The decider's network: a look as tokens ─► what to do, where, and what to type.
+
+[ screen | words | deeds | boxes ] ─► 4 layers of attention, biased by what each token is to each other ─►
+  kind of action (from the screen's token) · target, end and source of text (over boxes) · cell within a box
+  first and last word of a copied text (over words) · characters of a text that is neither (slots)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from models.screen_agent.reading_texts import ALPHABET
+from runtime.agent.action_kinds import KINDS
+from runtime.agent.features import BOX_DIMS, DEED_DIMS, PAIRS, SCREEN_DIMS, WORD_DIMS
+from runtime.agent.grams import BUCKETS
+from runtime.agent.plans import CELLS, SLOTS, SOURCES
+
+DIMS, LAYERS, HEADS, INNER = 128, 4, 4, 384
+GRAM_DIMS = 48
+LETTERS = len(ALPHABET) + 1
+
+
+class Block(nn.Module):
+    """One layer: attention with a bias for every pair, then two products; each after a normalisation."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.before = nn.LayerNorm(dims)
+        self.query, self.key, self.value = (nn.Linear(dims, dims) for _ in range(3))
+        self.merge = nn.Linear(dims, dims)
+        self.between = nn.LayerNorm(dims)
+        self.widen, self.narrow = nn.Linear(dims, INNER), nn.Linear(INNER, dims)
+
+    def forward(self, tokens: torch.Tensor, bias: torch.Tensor, batch: int) -> torch.Tensor:
+        seen = self.before(tokens)
+        each = DIMS // HEADS
+        query = self.query(seen).reshape(batch, -1, HEADS, each).transpose(1, 2)
+        key = self.key(seen).reshape(batch, -1, HEADS, each).permute(0, 2, 3, 1)
+        value = self.value(seen).reshape(batch, -1, HEADS, each).transpose(1, 2)
+        weights = (query @ key * each**-0.5 + bias).softmax(-1)
+        met = (weights @ value).transpose(1, 2).reshape(batch, -1, DIMS)
+        tokens = tokens + self.merge(met)
+        inner: torch.Tensor = self.narrow(self.widen(self.between(tokens)).relu())
+        return tokens + inner
+
+
+class DeciderNet(nn.Module):
+    """Takes a batch of looks, padded; a padded token has a bias of -1e4 towards it. See `forward`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grams = nn.EmbeddingBag(BUCKETS, GRAM_DIMS, mode="sum", padding_idx=0)
+        nn.init.normal_(self.grams.weight, 0, 0.15)
+        self.screen = nn.Linear(SCREEN_DIMS, DIMS)
+        self.words = nn.Linear(WORD_DIMS + GRAM_DIMS, DIMS)
+        self.deeds = nn.Linear(DEED_DIMS + GRAM_DIMS, DIMS)
+        self.boxes = nn.Linear(BOX_DIMS + GRAM_DIMS, DIMS)
+        self.pairs = nn.Conv2d(PAIRS, HEADS, 1)
+        self.blocks = nn.ModuleList(Block(DIMS) for _ in range(LAYERS))
+        self.last = nn.LayerNorm(DIMS)
+        self.kind = nn.Linear(DIMS, len(KINDS) + len(SOURCES))
+        self.box_own, self.box_all = nn.Linear(DIMS, DIMS), nn.Linear(DIMS, DIMS)
+        self.box_out = nn.Linear(DIMS, 3 + 2 * CELLS)
+        self.word_own, self.word_all = nn.Linear(DIMS, DIMS), nn.Linear(DIMS, DIMS)
+        self.word_out = nn.Linear(DIMS, 2)
+        self.slots = nn.Parameter(torch.randn(1, SLOTS, DIMS) * 0.3)
+        self.slot_key, self.slot_value = nn.Linear(DIMS, DIMS), nn.Linear(DIMS, DIMS)
+        self.slot_all, self.slot_inner = nn.Linear(DIMS, DIMS), nn.Linear(DIMS, DIMS)
+        self.slot_out = nn.Linear(DIMS, LETTERS)
+
+    def forward(
+        self,
+        screen: torch.Tensor,  # (b, 1, SCREEN_DIMS)
+        words: torch.Tensor,  # (b, n, WORD_DIMS + GRAM_DIMS)
+        deeds: torch.Tensor,  # (b, REMEMBERED, DEED_DIMS + GRAM_DIMS)
+        boxes: torch.Tensor,  # (b, m, BOX_DIMS + GRAM_DIMS)
+        pairs: torch.Tensor,  # (b, PAIRS, t, t), t = 1 + n + REMEMBERED + m
+        mask: torch.Tensor | None = None,  # (b, 1, 1, t): 0, or -1e4 for padding
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns (b, 1, kinds + sources), (b, m, 3 + 2·CELLS), (b, n, 2), (b, SLOTS, LETTERS)."""
+        parts = (self.screen(screen), self.words(words), self.deeds(deeds), self.boxes(boxes))
+        bias = self.pairs(pairs)
+        if mask is not None:
+            bias = bias + mask
+        kinds, box, word, letters = self.think(torch.cat(parts, 1), bias, mask, screen.shape[0])
+        first = 1 + words.shape[1] + deeds.shape[1]
+        return kinds, box[:, first:], word[:, 1 : 1 + words.shape[1]], letters
+
+    def think(
+        self, tokens: torch.Tensor, bias: torch.Tensor, mask: torch.Tensor | None, batch: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns what `forward` does, but with a row for every token: (b, t, 3 + 2·CELLS) and (b, t, 2)."""
+        for block in self.blocks:
+            tokens = block(tokens, bias, batch)
+        tokens = self.last(tokens)
+        whole = tokens[:, :1]
+        box = self.box_out((self.box_own(tokens) + self.box_all(whole)).relu())
+        word = self.word_out((self.word_own(tokens) + self.word_all(whole)).relu())
+        slots = self.slots + self.slot_all(whole)
+        scores = slots @ self.slot_key(tokens).transpose(1, 2) * DIMS**-0.5
+        if mask is not None:
+            scores = scores + mask[:, 0]
+        read = slots + scores.softmax(-1) @ self.slot_value(tokens)
+        letters = self.slot_out(self.slot_inner(read).relu())
+        return self.kind(whole), box, word, letters
+
+    def joined(self) -> nn.Linear:
+        """Returns the four input layers as one over rows [screen | words | deeds | boxes | which of them it is]."""
+        layers = (self.screen, self.words, self.deeds, self.boxes)
+        wide = sum(layer.in_features for layer in layers)
+        made = nn.Linear(wide + len(layers), DIMS, bias=False)
+        with torch.no_grad():
+            made.weight.copy_(
+                torch.cat([layer.weight for layer in layers] + [torch.stack([layer.bias for layer in layers], 1)], 1)
+            )
+        return made

@@ -1,0 +1,195 @@
+"""Demonstrations as looks and labels, computed once a shard and kept: what the decider is trained on.
+
+    <episodes>/<task>/<shard>.mpz ─► proposals, reading, memory (runtime/agent) ─► <cache>/<task>/<shard>.looks
+
+A label says the kind of action, which elements may be pointed at and in which cell, and where typed text is from.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.frames.tiles import tile_hashes
+from models.screen_agent.episodes import Episode, Step, read_shard, unpack_frame
+from models.screen_agent.reading_texts import ALPHABET
+from runtime.agent.action_kinds import INDEX, POINTED, kind_of
+from runtime.agent.blocks import BlockFinder
+from runtime.agent.deeds import Memory, keys_of
+from runtime.agent.elements import Element, find_elements, readable
+from runtime.agent.features import Look, Word, look_of, words_of
+from runtime.agent.geometry import Box
+from runtime.agent.plans import CENTRE, SLOTS, SOURCES, cell_at, cell_point
+from runtime.agent.small_reader import SmallReader
+from runtime.desktop.frame import Frame
+from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
+
+VERSION = 4  # of the features and labels; looks of another version are computed anew
+_KEY = bytes(16)
+
+
+@dataclass(frozen=True)
+class Label:
+    """kind: a place in KINDS, -1 where the vocabulary lacks it. targets, ends: the cell of each element, -1: wrong.
+
+    sources: which elements' text is typed. spans: first and last word. letters: classes, 0 ends them."""
+
+    kind: int
+    targets: NDArray[np.int8]
+    ends: NDArray[np.int8]
+    sources: NDArray[np.bool_]
+    spans: tuple[tuple[int, int], ...] = ()
+    letters: tuple[int, ...] = ()
+    text_from: int = -1
+
+
+@dataclass(frozen=True)
+class Sample:
+    task: str
+    seed: str
+    step: int
+    look: Look
+    label: Label
+
+
+def samples_of(path: Path, kept: Path, reader: SmallReader) -> list[Sample]:
+    """Returns the samples of a shard, from `kept` or computed and kept there."""
+    made = _kept(kept)
+    if made is None:
+        made = [sample for episode in read_shard(path) for sample in of_episode(episode, reader)]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part")
+        part.write_bytes(pickle.dumps((VERSION, made), protocol=5))
+        part.replace(kept)
+    return made
+
+
+def _kept(path: Path) -> list[Sample] | None:
+    if not path.exists():
+        return None
+    version, made = pickle.loads(path.read_bytes())  # written by this recipe, on this machine
+    return made if version == VERSION else None
+
+
+def of_episode(episode: Episode, reader: SmallReader) -> list[Sample]:
+    """Returns a sample for every step of an episode that succeeded; the memory follows what was really done."""
+    if not episode.success:
+        return []
+    memory, finder, made = Memory(), BlockFinder(), []
+    for number, step in enumerate(episode.steps):
+        pixels = unpack_frame(step, episode)
+        elements = elements_of(pixels, finder, reader, number)
+        keys = keys_of(pixels, elements)
+        look = _compact(look_of(pixels, elements, episode.instruction, memory, keys))
+        label = label_of(step, elements, episode.instruction)
+        made.append(Sample(episode.task, episode.seed, number, look, label))
+        memory.observe(*keys)
+        remember(memory, step.taken, elements)
+    return made
+
+
+def elements_of(pixels: NDArray[np.uint8], finder: BlockFinder, reader: SmallReader, number: int = 0) -> list[Element]:
+    """Returns the elements of a picture (h, w, 4)."""
+    hashes = tile_hashes(pixels, _KEY)
+    frame = Frame(number, pixels, np.ones(hashes.shape[:2], dtype=np.bool_), hashes, 0, 0)
+    layout = finder.find(frame)
+    blocks = readable(layout)
+    return find_elements(pixels, layout, blocks, reader.read_all(pixels, [block.box for block in blocks], None))
+
+
+def remember(memory: Memory, taken: Action, elements: list[Element]) -> None:
+    """Records what was done, as the agent itself would have."""
+    kind = kind_of(taken)
+    if kind is None:
+        return
+    point, end = places_of(taken)
+    text = taken.text if isinstance(taken, Type) else label_at(point, elements) if kind in POINTED else ""
+    memory.record(kind, point, end, text)
+
+
+def label_at(point: tuple[int, int], elements: list[Element]) -> str:
+    """Returns the text of the smallest element around a pixel."""
+    around = [one for one in elements if one.box.holds(*point) and one.kind != "computed"]
+    return min(around, key=lambda one: one.box.area).text if around else ""
+
+
+def places_of(action: Action) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns where an action happens and where it ends; (0, 0) for what has no place."""
+    if isinstance(action, Drag):
+        return action.path[0], action.path[-1]
+    if isinstance(action, Click | Move | Scroll):
+        return (action.x, action.y), (0, 0)
+    return (0, 0), (0, 0)
+
+
+def label_of(step: Step, elements: list[Element], instruction: str) -> Label:
+    """Returns what the network should say at a step."""
+    kind = kind_of(step.label)
+    nothing = np.full(len(elements), -1, dtype=np.int8)
+    none = np.zeros(len(elements), dtype=np.bool_)
+    if kind is None:
+        return Label(-1, nothing, nothing, none)
+    point, end = places_of(step.label)
+    targets = cells_for(point, step.targets, elements) if kind in POINTED else nothing
+    ends = cells_for(end, step.ends, elements) if kind == "drag" else nothing
+    if not isinstance(step.label, Type):
+        return Label(INDEX[kind], targets, ends, none)
+    text = step.label.text
+    words = words_of(instruction)
+    spans = tuple(spans_of(text, words, instruction)[:8])
+    sources = np.array([one.text != "" and one.text.strip() == text.strip() for one in elements], dtype=np.bool_)
+    if step.text_source in ("screen", "computed") and sources.any():
+        chosen = SOURCES.index("screen")
+    elif spans:
+        chosen = SOURCES.index("instruction")
+    elif sources.any():
+        chosen = SOURCES.index("screen")
+    else:
+        chosen = SOURCES.index("letters")
+    known = len(text) <= SLOTS and all(sign in ALPHABET for sign in text)
+    letters = tuple(ALPHABET.index(sign) + 1 for sign in text) if known else ()
+    if chosen == SOURCES.index("letters") and not letters:
+        return Label(INDEX[kind], nothing, nothing, none)
+    return Label(INDEX[kind], nothing, nothing, sources, spans, letters, chosen)
+
+
+def spans_of(text: str, words: tuple[Word, ...], instruction: str) -> list[tuple[int, int]]:
+    """Returns the (first, last) words of the instruction whose characters are `text`."""
+    starts = {word.start: place for place, word in enumerate(words)}
+    ends = {word.end: place for place, word in enumerate(words)}
+    found, place = [], instruction.find(text) if text else -1
+    while place >= 0:
+        if place in starts and place + len(text) in ends:
+            found.append((starts[place], ends[place + len(text)]))
+        place = instruction.find(text, place + 1)
+    return found
+
+
+def cells_for(
+    point: tuple[int, int], boxes: list[tuple[int, int, int, int]], elements: list[Element]
+) -> NDArray[np.int8]:
+    """Returns for each element the cell that lies in one of `boxes` (around `point`): its centre, if that does."""
+    made = np.full(len(elements), -1, dtype=np.int8)
+    wanted = [Box(*box) for box in boxes] or [Box(point[0] - 3, point[1] - 3, 7, 7)]
+    for index, one in enumerate(elements):
+        if one.kind != "computed" and any(box.holds(*one.box.centre) for box in wanted):
+            made[index] = CENTRE
+    if (made >= 0).any():
+        return made
+    for index, one in enumerate(elements):
+        if one.kind != "computed" and one.box.holds(*point):
+            cell = cell_at(one.box, *point)
+            if any(box.holds(*cell_point(one.box, cell)) for box in wanted):
+                made[index] = cell
+    return made
+
+
+def _compact(look: Look) -> Look:
+    """Returns the look with halves instead of floats, to be kept."""
+    return Look(
+        **{name: value.astype(np.float16) if value.dtype == np.float32 else value for name, value in vars(look).items()}
+    )

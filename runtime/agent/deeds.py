@@ -1,0 +1,105 @@
+"""What a screen agent remembers: its last actions, where it acted, what it saw, and whether it goes in circles.
+
+    look ─► observe(keys of the elements) ─► decide ─► record(action) ─► state bytes ─► next look
+
+Training follows recorded episodes through the same two functions, so the network sees the same memory in both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from runtime.agent.action_kinds import INDEX, POINTED
+from runtime.agent.elements import Element
+from runtime.agent.errors import StateUnreadable
+
+VERSION = 1
+REMEMBERED = 6  # actions that the network sees
+_MOST_PLACES = 96
+_MOST_KEYS = 256
+
+
+class Deed(msgspec.Struct, array_like=True):
+    """One action: its kind (a place in KINDS), where (0, 0 without), what was typed or stood there, what came of it."""
+
+    kind: int
+    x: int = 0
+    y: int = 0
+    end_x: int = 0
+    end_y: int = 0
+    text: str = ""
+    changed: bool = False
+
+
+class Memory(msgspec.Struct, array_like=True):
+    """keys: CRC-32 of the elements seen last, with their places; contents: without them.
+
+    circles: CRC-32 of (screen, action). guided: the rules have the job, and `guide` is their memory.
+    """
+
+    version: int = VERSION
+    step: int = 0
+    waited: int = 0
+    deeds: list[Deed] = []
+    places: list[tuple[int, int]] = []
+    labels: list[str] = []
+    keys: list[int] = []
+    contents: list[int] = []
+    screen: int = 0
+    circles: list[int] = []
+    guided: bool = False
+    guide: bytes = b""
+
+    def observe(self, keys: list[int], contents: list[int]) -> None:
+        """Notes what is seen now, and whether the last action changed it. Call once a look, before `record`."""
+        screen = zlib.crc32(str(keys).encode())
+        if self.deeds:
+            last = self.deeds[-1]
+            self.deeds[-1] = msgspec.structs.replace(last, changed=last.changed or screen != self.screen)
+        self.screen = screen
+        self.keys, self.contents = keys[:_MOST_KEYS], contents[:_MOST_KEYS]
+
+    def record(self, kind: str, point: tuple[int, int], end: tuple[int, int], text: str) -> None:
+        """Notes an action. `text` is what is typed, or what stands where it points."""
+        self.step += 1
+        deed = Deed(INDEX[kind], *point, *end, text[:64])
+        self.deeds = [*self.deeds, deed][-2 * REMEMBERED :]
+        self.circles = [*self.circles, zlib.crc32(repr((self.screen, kind, point, end, text)).encode())][-64:]
+        if kind in POINTED:
+            self.places = [*self.places, point][-_MOST_PLACES:]
+            self.labels = [*self.labels, text[:48]][-_MOST_PLACES:]
+
+    def times(self, kind: str, point: tuple[int, int], end: tuple[int, int], text: str) -> int:
+        """Returns how often the same was done on the same screen before."""
+        return self.circles.count(zlib.crc32(repr((self.screen, kind, point, end, text)).encode()))
+
+
+def keys_of(pixels: NDArray[Any], elements: list[Element]) -> tuple[list[int], list[int]]:
+    """Returns CRC-32s of every element: with its place, and of its content alone."""
+    contents = [
+        zlib.crc32(pixels[one.box.y : one.box.bottom, one.box.x : one.box.right, :3].tobytes()) for one in elements
+    ]
+    return [
+        zlib.crc32(repr(tuple(one.box)).encode(), key) for one, key in zip(elements, contents, strict=True)
+    ], contents
+
+
+def pack(memory: Memory) -> bytes:
+    return msgspec.msgpack.encode(memory)
+
+
+def unpack(state: bytes) -> Memory:
+    """Returns a copy of what was remembered; an empty one for b"". Raises StateUnreadable."""
+    if not state:
+        return Memory()
+    try:
+        memory = msgspec.msgpack.decode(state, type=Memory)
+    except msgspec.MsgspecError as error:
+        raise StateUnreadable(f"the state of 'screen_agent' ({len(state)} bytes) does not decode: {error}") from error
+    if memory.version != VERSION:
+        raise StateUnreadable(f"the state of 'screen_agent' has version {memory.version}, this build has {VERSION}")
+    return memory

@@ -1,0 +1,182 @@
+"""What a decider may point at: the lines, words, widgets and shapes of a screen, with what was read in them.
+
+    layout ─┬─ lines, read ─► lines · their words ─┐
+            ├─ shapes ─► widgets, other shapes ────┼─► elements in reading order, at most MOST_ELEMENTS
+            └─ sums that are read ("3 + 4") ───────┘   (a sum's element carries its result, for typing only)
+
+Everything is a function of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.agent.answers import result_of
+from runtime.agent.blocks import Colour, Layout, TextBlock
+from runtime.agent.geometry import Box, reading_order, same_line
+from runtime.agent.reading import part
+from runtime.agent.recognition import Reading
+from runtime.agent.strips import contrast
+from runtime.agent.widgets import find_widgets
+
+ELEMENT_KINDS = (
+    "line", "word", "computed", "figure", "shape", "tick", "radio", "circle", "button", "field", "area", "chooser",
+    "panel", "patch",
+)  # fmt: skip
+MOST_ELEMENTS = 112
+_LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
+_LEAST_READ = 4  # pixels of ink; what is lower is a stroke
+_LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 160, 3  # pixels: the empty place after a label that ends in a colon
+_MOST_WORDS = 9  # a longer line keeps its first and last words when places are few
+
+
+@dataclass(frozen=True)
+class Element:
+    """`parent` is the index of the smallest widget or shape around it, -1 without one; `line` that of a word's line."""
+
+    kind: str
+    box: Box
+    text: str
+    certainty: float
+    ink: Colour
+    fill: Colour
+    parent: int = -1
+    line: int = -1
+
+
+def readable(layout: Layout) -> list[TextBlock]:
+    """Returns the blocks that may be lines of text or icons, in reading order."""
+    blocks = [block for block in layout.texts if _LOWEST <= block.box.h <= _TALLEST and block.box.w >= 2]
+    return [blocks[index] for index in reading_order([block.box for block in blocks])]
+
+
+def find_elements(
+    pixels: NDArray[np.uint8], layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]
+) -> list[Element]:
+    """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`."""
+    frames = _frames(layout, blocks, readings)
+    found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
+    for block, reading in zip(blocks, readings, strict=True):
+        found.append((0, Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)))
+        spans = word_spans(reading.text)
+        if len(spans) < 2:
+            continue
+        for number, (start, end) in enumerate(spans):
+            box = part(block.box, reading, start, end)
+            ink = _ink(pixels, box, block)
+            rank = 1 + min(number, len(spans) - 1 - number) // (_MOST_WORDS // 2)
+            found.append((rank, Element("word", box, reading.text[start:end], reading.certainty, ink, block.paper)))
+    boxes = [element.box for _, element in found]
+    for block, reading in zip(blocks, readings, strict=True):
+        if reading.text.endswith(":"):
+            gap = _after(block.box, boxes, layout.width)
+            if gap.w >= _LEAST_GAP:
+                found.append((0, Element("patch", gap, "", 0.0, block.paper, block.paper)))
+    for box, result in _results(blocks, readings):
+        found.append((0, Element("computed", box, result, 1.0, (0, 0, 0), (0, 0, 0))))
+    return _related(_limited(found))
+
+
+def _after(label: Box, boxes: list[Box], width: int) -> Box:
+    """Returns the empty place after a label: up to what stands next in its row, or what frames it ends."""
+    ends = [min(width, label.right + _WIDEST_GAP)]
+    for box in boxes:
+        if box.contains(label) and box != label:
+            ends.append(box.right)
+        elif same_line(box, label) and box.x >= label.right and box.h < 3 * label.h:
+            ends.append(box.x)
+    x = label.right + _MARGIN
+    return Box(x, label.y, max(0, min(ends) - _MARGIN - x), label.h)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Returns the [start, end) of the words of a text."""
+    spans, start = [], -1
+    for place, character in enumerate(text + " "):
+        if character == " ":
+            if start >= 0:
+                spans.append((start, place))
+            start = -1
+        elif start < 0:
+            start = place
+    return spans
+
+
+def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[Element]:
+    """Returns widgets with the text in them, then the shapes that are no widgets."""
+    frames, seen = [], set()
+    for widget in find_widgets(layout):
+        inside = [
+            reading.text
+            for block, reading in zip(blocks, readings, strict=True)
+            if widget.box.holds(*block.box.centre) and reading.text
+        ]
+        seen.add(widget.box)
+        said = " ".join(inside[:6])
+        frames.append(Element(widget.kind, widget.box, said, 1.0 if said else 0.0, widget.fill, widget.fill))
+    for shape in layout.shapes:
+        if shape.box not in seen:
+            kind = "figure" if shape.kind == "figure" else "shape"
+            frames.append(Element(kind, shape.box, "", 0.0, shape.fill, shape.fill))
+    return frames
+
+
+def _ink(pixels: NDArray[np.uint8], box: Box, block: TextBlock) -> Colour:
+    """Returns the colour in a word that differs most from the line's ground."""
+    crop = pixels[box.y : box.bottom, box.x : box.right]
+    if not crop.size:
+        return block.ink
+    strength = contrast(crop, block.paper)
+    row, column = np.unravel_index(int(np.argmax(strength)), strength.shape)
+    blue, green, red = crop[int(row), int(column), :3].tolist()
+    return blue, green, red
+
+
+def _results(blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[tuple[Box, str]]:
+    found = []
+    for block, reading in zip(blocks, readings, strict=True):
+        result = result_of(reading.text) if any(sign.isdigit() for sign in reading.text) else ""
+        if result:
+            found.append((block.box, result))
+    return found
+
+
+def _limited(found: list[tuple[int, Element]]) -> list[Element]:
+    """Returns the elements in reading order; where they are too many, inner words of long lines are left out first."""
+    if len(found) > MOST_ELEMENTS:
+        found = sorted(found, key=lambda pair: pair[0])[:MOST_ELEMENTS]
+    kept = [element for _, element in found]
+    return [kept[index] for index in reading_order([element.box for element in kept])]
+
+
+def _related(elements: list[Element]) -> list[Element]:
+    """Fills in `parent` and `line`."""
+    count = len(elements)
+    if not count:
+        return []
+    boxes = np.array([element.box for element in elements], dtype=np.int64)
+    left, top, right, bottom = boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
+    area = boxes[:, 2] * boxes[:, 3]
+    x, y = left + boxes[:, 2] // 2, top + boxes[:, 3] // 2
+    holds = (left[:, None] <= x) & (x < right[:, None]) & (top[:, None] <= y) & (y < bottom[:, None])
+    larger = area[:, None] > area[None, :]
+    is_line = np.array([element.kind == "line" for element in elements])
+    is_word = np.array([element.kind == "word" for element in elements])
+    around = holds & larger & ~(is_line | is_word)[:, None]
+    parents = _smallest(around, area)
+    lines = np.where(is_word, _smallest(holds & is_line[:, None], area), -1)
+    return [
+        Element(one.kind, one.box, one.text, one.certainty, one.ink, one.fill, int(parent), int(line))
+        for one, parent, line in zip(elements, parents, lines, strict=True)
+    ]
+
+
+def _smallest(holds: NDArray[np.bool_], area: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns for each column the row that holds it and has the least area, -1 where none does."""
+    sizes = np.where(holds, area[:, None], np.iinfo(np.int64).max)
+    best = sizes.argmin(axis=0)
+    return np.where(holds.any(axis=0), best, -1)

@@ -1,0 +1,438 @@
+"""A look as numbers: what the decider's network takes, from the instruction, the elements and the memory.
+
+    words   (n, WORD_DIMS)     each word of the instruction: its shape, its place, what of it was done or is to be seen
+    deeds   (REMEMBERED, …)    the last actions
+    boxes   (m, BOX_DIMS)      each element: kind, place, colours, thumbnail, what its text is to the instruction
+    alike   (n, m, ALIKE)      word against element: spelled alike, equal, of its colour
+    grams   of words, deeds, boxes: hashed letter groups, summed through the network's own table before it runs
+
+Training and running share this file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.agent.action_kinds import KINDS
+from runtime.agent.deeds import REMEMBERED, Memory
+from runtime.agent.elements import ELEMENT_KINDS, Element
+from runtime.agent.grams import padded, spelling
+from runtime.agent.words import COLOURS, ORDINALS
+
+Floats = NDArray[np.float32]
+
+MOST_WORDS = 64
+THUMB = 10  # pixels of a thumbnail's side
+_GRID = 2 * THUMB
+ALIKE = 5
+WORD_DIMS = 22
+DEED_DIMS = len(KINDS) + 8
+BOX_PLAIN_DIMS = 86
+BOX_DIMS = BOX_PLAIN_DIMS + THUMB * THUMB
+SCREEN_DIMS = 12
+_WORD = re.compile(r"\w+|[^\w\s]")
+_NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word or a sign of the instruction: characters [start, end)."""
+
+    text: str
+    start: int
+    end: int
+    quoted: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """See the module; the grams are u16 (·, MOST_GRAMS), everything else float32."""
+
+    screen: Floats
+    words: Floats
+    deeds: Floats
+    boxes: Floats
+    places: Floats  # (m, 4) x, y, w, h in hundreds of pixels
+    deed_places: Floats  # (REMEMBERED, 4)
+    alike: Floats
+    word_grams: NDArray[np.uint16]
+    deed_grams: NDArray[np.uint16]
+    box_grams: NDArray[np.uint16]
+
+
+@lru_cache(maxsize=256)
+def words_of(instruction: str) -> tuple[Word, ...]:
+    """Returns the words and signs of an instruction, at most MOST_WORDS."""
+    found, quoted = [], False
+    for match in _WORD.finditer(instruction):
+        if match.group() in '"“”':
+            quoted = not quoted
+        found.append(Word(match.group(), match.start(), match.end(), quoted and match.group() not in '"“”'))
+    return tuple(found[:MOST_WORDS])
+
+
+def look_of(
+    pixels: NDArray[np.uint8],
+    elements: list[Element],
+    instruction: str,
+    memory: Memory,
+    keys: tuple[list[int], list[int]],
+) -> Look:
+    """Returns the numbers of a look. `memory` is as it was before this look (its keys are the last look's)."""
+    words = words_of(instruction)
+    alike, equal = _alike(words, elements)
+    boxes = _boxes(pixels, elements, instruction, memory, keys, alike)
+    typed = " ".join(deed.text for deed in memory.deeds)
+    height, width = pixels.shape[:2]
+    deeds, deed_places = _deeds(memory, width, height)
+    recent = memory.deeds[-REMEMBERED:]
+    return Look(
+        screen=_screen(elements, memory, width, height),
+        words=_words(words, instruction, alike, equal, typed),
+        deeds=deeds,
+        boxes=boxes,
+        places=np.array([one.box for one in elements], dtype=np.float32).reshape(-1, 4) / np.float32(100),
+        deed_places=deed_places,
+        alike=alike,
+        word_grams=padded([word.text for word in words]),
+        deed_grams=padded([deed.text for deed in recent] + [""] * (REMEMBERED - len(recent))),
+        box_grams=padded([one.text for one in elements]),
+    )
+
+
+def _screen(elements: list[Element], memory: Memory, width: int, height: int) -> Floats:
+    last = memory.deeds[-1] if memory.deeds else None
+    return np.array(
+        [
+            width / 1000, height / 1000, len(elements) / 100, min(memory.step, 20) / 20, memory.step == 0,
+            last.changed if last else 0, sum(one.text != "" for one in elements) / 100, len(memory.places) / 20,
+            memory.step == 1, memory.step % 2, min(memory.waited, 5) / 5, 1,
+        ],
+        dtype=np.float32,
+    )  # fmt: skip
+
+
+def _words(words: tuple[Word, ...], instruction: str, alike: Floats, equal: NDArray[np.bool_], typed: str) -> Floats:
+    made = np.zeros((len(words), WORD_DIMS), dtype=np.float32)
+    clauses = 0
+    for row, word in enumerate(words):
+        text = word.text
+        number = float(text) if text.isdigit() and len(text) < 8 else 0.0
+        clauses += text in ".,;" or text.lower() in ("and", "then")
+        made[row, :18] = (
+            row / 20, (len(words) - row) / 20, len(text) / 10, text.isalpha(), text.isdigit(), text[0].isupper(),
+            text.isupper() and len(text) > 1, not text[0].isalnum(), word.quoted, number / 10 if number <= 30 else 0,
+            min(np.log1p(number), 10) / 5, text.lower() in COLOURS, ORDINALS.get(text.lower(), 0) / 5,
+            text != "" and text in typed, clauses / 4, word.start > 0 and instruction[word.start - 1] == " ",
+            word.end < len(instruction) and instruction[word.end] == " ", 1,
+        )  # fmt: skip
+    if alike.shape[1]:
+        made[:, 18] = alike[..., 0].max(axis=1)
+        made[:, 19] = equal.sum(axis=1).clip(0, 5) / 5
+        made[:, 20] = alike[..., 4].max(axis=1)
+        made[:, 21] = equal.any(axis=1)
+    return made
+
+
+def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Returns (n, m, ALIKE): best spelling of a word in it, equal but for case, equal, share of it, of its colour."""
+    made = np.zeros((len(words), len(elements), ALIKE), dtype=np.float32)
+    if not words or not elements:
+        return made, np.zeros((len(words), len(elements)), dtype=np.bool_)
+    parts = [[match.group() for match in _WORD.finditer(one.text)] for one in elements]
+    vocabulary = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
+    names = list(vocabulary)
+    if names:
+        likeness = spelling([word.text for word in words]) @ spelling(names).T
+        exact = np.array([[word.text == name for name in names] for word in words])
+        caseless = np.array([[word.text.lower() == name.lower() for name in names] for word in words])
+        for column, part in enumerate(parts):
+            if part:
+                own = [vocabulary[text] for text in part]
+                made[:, column, 0] = likeness[:, own].max(axis=1)
+                made[:, column, 1] = caseless[:, own].any(axis=1)
+                made[:, column, 2] = exact[:, own].any(axis=1)
+                made[:, column, 3] = made[:, column, 1] / len(part)
+    for row, word in enumerate(words):
+        wanted = COLOURS.get(word.text.lower())
+        if wanted is not None:
+            made[row, :, 4] = _of_colour(elements, wanted)
+    return made, made[..., 1] > 0
+
+
+def _of_colour(elements: list[Element], wanted: tuple[int, int, int]) -> Floats:
+    target = np.array(wanted[::-1], dtype=np.float32)
+    best = np.zeros(len(elements), dtype=np.float32)
+    for colours in ([one.fill for one in elements], [one.ink for one in elements]):
+        distance = np.abs(np.array(colours, dtype=np.float32) - target).sum(axis=1)
+        best = np.maximum(best, (1 - distance / 200).clip(0, 1))
+    return best
+
+
+def _deeds(memory: Memory, width: int, height: int) -> tuple[Floats, Floats]:
+    made = np.zeros((REMEMBERED, DEED_DIMS), dtype=np.float32)
+    places = np.zeros((REMEMBERED, 4), dtype=np.float32)
+    for row, deed in enumerate(memory.deeds[-REMEMBERED:]):
+        made[row, deed.kind] = 1
+        age = len(memory.deeds[-REMEMBERED:]) - 1 - row
+        made[row, len(KINDS) :] = (
+            deed.x / width, deed.y / height, deed.end_x / width, deed.end_y / height, deed.changed,
+            age / 6, age == 0, 1,
+        )  # fmt: skip
+        places[row] = deed.x / 100, deed.y / 100, 0.01, 0.01
+    return made, places
+
+
+def number_in(text: str) -> float | None:
+    """Returns the value of a text that is a number and nothing else."""
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    digits = re.sub(r"[^\d.\-]", "", text)
+    return float(digits) if digits.strip("-.") else None
+
+
+def _boxes(
+    pixels: NDArray[np.uint8],
+    elements: list[Element],
+    instruction: str,
+    memory: Memory,
+    keys: tuple[list[int], list[int]],
+    alike: Floats,
+) -> Floats:
+    count = len(elements)
+    made = np.zeros((count, BOX_DIMS), dtype=np.float32)
+    if not count:
+        return made
+    boxes = np.array([one.box for one in elements], dtype=np.float32)
+    made[np.arange(count), [ELEMENT_KINDS.index(one.kind) for one in elements]] = 1
+    at = len(ELEMENT_KINDS)
+    for block in (
+        _placed(boxes, pixels.shape[1], pixels.shape[0]),
+        _coloured(elements),
+        _written(elements, instruction, alike),
+        _remembered(elements, boxes, memory, keys),
+        _related(elements, boxes),
+    ):
+        made[:, at : at + block.shape[1]] = block
+        at += block.shape[1]
+    assert at <= BOX_PLAIN_DIMS, at
+    made[:, BOX_PLAIN_DIMS:] = _thumbnails(pixels, elements, boxes)
+    return made
+
+
+def _placed(boxes: Floats, width: int, height: int) -> Floats:
+    """12 numbers: the place on the screen and within what is filled, and the size."""
+    x, y, w, h = boxes.T
+    left, top = x.min(), y.min()
+    across, down = max(1.0, (x + w).max() - left), max(1.0, (y + h).max() - top)
+    return np.stack(
+        [
+            x / width, y / height, (x + w / 2 - left) / across, (y + h / 2 - top) / down, w / across, h / down,
+            np.log1p(w) / 5, np.log1p(h) / 5, np.log(w / h) / 3, w / 100, h / 100, (np.abs(w - h) <= 2) * 1.0,
+        ],
+        axis=1,
+    ).astype(np.float32)  # fmt: skip
+
+
+def _coloured(elements: list[Element]) -> Floats:
+    """14 numbers: ground and ink as red, green, blue, then hue, saturation and value of both."""
+    made = []
+    for colours in ([one.fill for one in elements], [one.ink for one in elements]):
+        rgb = np.array(colours, dtype=np.float32)[:, ::-1] / 255
+        value, least = rgb.max(axis=1), rgb.min(axis=1)
+        spread = value - least
+        safe = np.maximum(spread, 1e-3)
+        red, green, blue = rgb.T
+        hue = np.where(
+            value == red,
+            (green - blue) / safe,
+            np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        ) * (np.pi / 3)
+        chroma = spread > 0.08
+        made += [rgb, (np.sin(hue) * chroma)[:, None], (np.cos(hue) * chroma)[:, None], spread[:, None], value[:, None]]
+    return np.concatenate(made, axis=1).astype(np.float32)
+
+
+def _written(elements: list[Element], instruction: str, alike: Floats) -> Floats:
+    """20 numbers: what kind of text it is, its rank among the numbers, and what of the instruction it is."""
+    made = np.zeros((len(elements), 20), dtype=np.float32)
+    lowered = instruction.lower()
+    values = [number_in(one.text) for one in elements]
+    sizes = sorted(
+        {value for value, one in zip(values, elements, strict=True) if value is not None and one.kind != "computed"}
+    )
+    seen: dict[tuple[str, str], int] = {}
+    for row, (one, value) in enumerate(zip(elements, values, strict=True)):
+        text = one.text.strip()
+        if not text:
+            continue
+        place = lowered.find(text.lower())
+        whole = place >= 0 and _is_whole(lowered, place, len(text))
+        nth = seen[one.kind, text] = seen.get((one.kind, text), -1) + 1
+        signs = sum(not sign.isalnum() and sign != " " for sign in text) / len(text)
+        digits = sum(sign.isdigit() for sign in text) / len(text)
+        share = len(text) / max(1, len(lowered))
+        made[row, :16] = (
+            1, one.certainty, len(text) / 20, text.count(" ") / 5, digits, text[0].isupper(), text.isupper(),
+            text[-1] in ":?", signs, whole, whole and instruction.find(text) >= 0,
+            whole and f'"{text.lower()}"' in lowered, place / max(1, len(lowered)) if whole else 0,
+            share if whole else 0, nth / 4, nth == 0,
+        )  # fmt: skip
+        if value is not None and sizes:
+            rank = sizes.index(value) if value in sizes else 0
+            made[row, 16:19] = rank / 10, rank == 0, rank == len(sizes) - 1
+            made[row, 19] = np.sign(value) * min(np.log1p(abs(value)), 10) / 5
+    return made
+
+
+def _is_whole(text: str, place: int, length: int) -> bool:
+    """Whether [place, place + length) of a text cuts no word."""
+    before = place == 0 or not (text[place - 1].isalnum() and text[place].isalnum())
+    end = place + length
+    return before and (end >= len(text) or not (text[end].isalnum() and text[end - 1].isalnum()))
+
+
+def _remembered(elements: list[Element], boxes: Floats, memory: Memory, keys: tuple[list[int], list[int]]) -> Floats:
+    """11 numbers: how often and how lately it was acted on, whether its label was, whether it is new."""
+    made = np.zeros((len(elements), 11), dtype=np.float32)
+    x, y, w, h = boxes.T
+    for age, (px, py) in enumerate(reversed(memory.places[-24:])):
+        inside = (x <= px) & (px < x + w) & (y <= py) & (py < y + h)
+        made[:, 0] += inside / 3
+        made[:, 1] = np.maximum(made[:, 1], inside / (1 + age))
+        if age == 0:
+            made[:, 2] = inside
+    made[:, 0] = made[:, 0].clip(0, 1)
+    labels = memory.labels
+    last = memory.deeds[-1] if memory.deeds else None
+    typed = {deed.text for deed in memory.deeds if KINDS[deed.kind] == "type"}
+    old, contents = set(memory.keys), set(memory.contents)
+    for row, one in enumerate(elements):
+        if one.text:
+            made[row, 3] = min(labels.count(one.text), 3) / 3
+            made[row, 4] = last is not None and last.text == one.text
+            made[row, 5] = one.text in typed
+        made[row, 6] = keys[0][row] not in old and memory.step > 0
+        made[row, 7] = keys[1][row] not in contents and memory.step > 0
+    if last is not None:
+        made[:, 8] = (x + w / 2 - last.x) / 200
+        made[:, 9] = (y + h / 2 - last.y) / 200
+        made[:, 10] = (x <= last.end_x) & (last.end_x < x + w) & (y <= last.end_y) & (last.end_y < y + h)
+    return made
+
+
+def _related(elements: list[Element], boxes: Floats) -> Floats:
+    """15 numbers: its row and its place in it, its column, its equals, what is around it and in it."""
+    count = len(elements)
+    made = np.zeros((count, 15), dtype=np.float32)
+    x, y, w, h = boxes.T
+    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
+    in_row = 2 * shared >= np.minimum(h[:, None], h)
+    same_left = np.abs(x[:, None] - x) <= 3
+    kinds = np.array([ELEMENT_KINDS.index(one.kind) for one in elements])
+    same_kind = kinds[:, None] == kinds
+    same_size = (np.abs(w[:, None] - w) <= 3) & (np.abs(h[:, None] - h) <= 3) & same_kind
+    fills = np.array([one.fill for one in elements], dtype=np.float32)
+    same_fill = (np.abs(fills[:, None] - fills).sum(axis=2) <= 24) & same_kind
+    before = y[:, None] > y
+    made[:, 0] = (in_row & same_kind & (x < x[:, None])).sum(axis=1) / 10
+    made[:, 1] = (in_row & same_kind).sum(axis=1) / 10
+    made[:, 2] = (same_left & same_kind & before).sum(axis=1) / 10
+    made[:, 3] = (same_left & same_kind).sum(axis=1) / 10
+    made[:, 4] = same_size.sum(axis=1) / 10
+    order = np.arange(count)
+    made[:, 5] = (same_size & (order < order[:, None])).sum(axis=1) / 10
+    made[:, 6] = same_fill.sum(axis=1) / 10
+    made[:, 7] = (same_kind & (order < order[:, None])).sum(axis=1) / 10
+    parents = np.array([one.parent for one in elements])
+    has = parents >= 0
+    made[:, 8] = has
+    made[has, 9] = w[parents[has]] / 100
+    made[has, 10] = h[parents[has]] / 100
+    made[has, 11] = kinds[parents[has]] / len(ELEMENT_KINDS)
+    made[:, 12] = np.bincount(parents[has], minlength=count)[:count] / 10
+    lines = np.array([one.line for one in elements])
+    of_line = lines >= 0
+    made[:, 13] = of_line
+    made[:, 14] = ((lines[:, None] == lines) & of_line[:, None] & (order < order[:, None])).sum(axis=1) / 10
+    return made
+
+
+def _thumbnails(pixels: NDArray[np.uint8], elements: list[Element], boxes: Floats) -> Floats:
+    """Returns (m, THUMB²): how far samples of each box, and of one pixel around it, differ from its ground."""
+    x, y, w, h = (boxes + np.array([-1, -1, 2, 2], dtype=np.float32)).T
+    steps = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID
+    columns = (x[:, None] + steps * w[:, None]).astype(np.int64).clip(0, pixels.shape[1] - 1)
+    rows = (y[:, None] + steps * h[:, None]).astype(np.int64).clip(0, pixels.shape[0] - 1)
+    samples = pixels[rows[:, :, None], columns[:, None, :], :3].astype(np.int16)
+    fills = np.array([one.fill for one in elements], dtype=np.int16)
+    difference = np.abs(samples - fills[:, None, None, :]).max(axis=3).astype(np.float32) / 255
+    made: Floats = difference.reshape(-1, THUMB, 2, THUMB, 2).mean(axis=(2, 4)).reshape(len(elements), -1)
+    return made
+
+
+PAIRS = 18
+
+
+def pairs_of(look: Look) -> Floats:
+    """Returns (PAIRS, t, t): what each token is to each other; tokens are the screen, the words, the deeds, the boxes.
+
+    0-4 alike (word and box) · 5-6 how far right, down · 7 one row · 8 one column · 9-10 around, inside · 11 next to the
+    right · 12 next below · 13 a deed on a box · 14-15 the following, the preceding word · 16 equal boxes · 17 same size
+    """
+    words, deeds, count = len(look.words), len(look.deeds), len(look.boxes)
+    first = 1 + words + deeds
+    total = first + count
+    made = np.zeros((PAIRS, total, total), dtype=np.float32)
+    row = np.arange(1, words)
+    made[14, row, row + 1] = 1
+    made[15, row + 1, row] = 1
+    if not count:
+        return made
+    alike = look.alike.transpose(2, 0, 1)
+    made[:ALIKE, 1 : 1 + words, first:] = alike
+    made[:ALIKE, first:, 1 : 1 + words] = alike.transpose(0, 2, 1)
+    x, y, w, h = look.places.T
+    middle_x, middle_y = x + w / 2, y + h / 2
+    across, down = middle_x[None, :] - middle_x[:, None], middle_y[None, :] - middle_y[:, None]
+    inner = made[:, first:, first:]
+    inner[5], inner[6] = (across / 2).clip(-2, 2), (down / 2).clip(-2, 2)
+    in_row, in_column = _shared(y, h), _shared(x, w)
+    inner[7], inner[8] = in_row, in_column
+    around = (x[:, None] <= middle_x) & (middle_x < x[:, None] + w[:, None])
+    around &= (y[:, None] <= middle_y) & (middle_y < y[:, None] + h[:, None])
+    around &= (w * h)[:, None] > (w * h)[None, :]
+    inner[9], inner[10] = around, around.T
+    apart = ~around & ~around.T
+    inner[11] = _nearest(np.where(in_row & apart & (across > 0), across, np.inf))
+    inner[12] = _nearest(np.where(in_column & apart & (down > 0), down, np.inf))
+    px, py = look.deed_places[:, 0, None], look.deed_places[:, 1, None]
+    done = (x <= px) & (px < x + w) & (y <= py) & (py < y + h) & (look.deed_places[:, 2, None] > 0)
+    made[13, 1 + words : first, first:] = done
+    made[13, first:, 1 + words : first] = done.T
+    inner[17] = (np.abs(w[:, None] - w) < 0.03) & (np.abs(h[:, None] - h) < 0.03)
+    grams = look.box_grams.astype(np.int64).sum(axis=1)
+    inner[16] = (grams[:, None] == grams) & (grams > 0)
+    return made
+
+
+def _shared(start: Floats, size: Floats) -> NDArray[np.bool_]:
+    """Returns (m, m): whether two stretches share at least half of the shorter one."""
+    end = start + size
+    common = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
+    shared: NDArray[np.bool_] = 2 * common >= np.minimum(size[:, None], size)
+    return shared
+
+
+def _nearest(distance: Floats) -> Floats:
+    """Returns 1 at the least finite value of each row, 0 elsewhere."""
+    made = np.zeros_like(distance, dtype=np.float32)
+    best = distance.argmin(axis=1)
+    rows = np.arange(len(distance))
+    made[rows, best] = np.isfinite(distance[rows, best])
+    return made

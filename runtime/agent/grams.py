@@ -1,0 +1,55 @@
+"""Words as sets of hashed letter groups, so that likeness of spelling is a product of matrices.
+
+    "Submit" ─► ^submit$ (whole) · ^su sub ubm bmi mit it$ (groups of three) ─► numbers below BUCKETS
+
+Case is left out here and compared apart. Hash: CRC-32, the same in every process.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKETS = 4096
+COMPARED = 512  # buckets of the vectors that are compared
+MOST_GRAMS = 24  # of a token; what is longer is cut
+_ALIKE = str.maketrans("il1|0o5s8b2z9q6g", "1111oossbbzzqqgg")  # characters that readers confuse
+
+
+@lru_cache(maxsize=16384)
+def grams(word: str) -> tuple[int, ...]:
+    """Returns the buckets of a word: the whole first, then its groups of three letters."""
+    bounded = f"^{word.lower()}$"
+    parts = [bounded, *(bounded[place : place + 3] for place in range(len(bounded) - 2))]
+    return tuple(zlib.crc32(part.encode()) % (BUCKETS - 1) + 1 for part in parts)[:MOST_GRAMS]
+
+
+@lru_cache(maxsize=16384)
+def _compared(word: str) -> tuple[int, ...]:
+    bounded = f"^{word.lower().translate(_ALIKE)}$"
+    return tuple(zlib.crc32(bounded[place : place + 2].encode()) % COMPARED for place in range(len(bounded) - 1))
+
+
+def padded(texts: list[str]) -> NDArray[np.uint16]:
+    """Returns (n, MOST_GRAMS) u16: the buckets of all words of each text, 0 where there are no more."""
+    made = np.zeros((len(texts), MOST_GRAMS), dtype=np.uint16)
+    for row, text in enumerate(texts):
+        words = text.split()
+        if not words:
+            continue
+        most = max(3, MOST_GRAMS // len(words))
+        found = [gram for word in words for gram in grams(word)[:most]][:MOST_GRAMS]
+        made[row, : len(found)] = found
+    return made
+
+
+def spelling(words: list[str]) -> NDArray[np.float32]:
+    """Returns (n, COMPARED) float32 of length 1: products of two rows are how alike two words are spelled."""
+    made = np.zeros((len(words), COMPARED), dtype=np.float32)
+    for row, word in enumerate(words):
+        np.add.at(made[row], list(_compared(word)), 1)
+    made /= np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-6)
+    return made

@@ -1,0 +1,181 @@
+"""From the decider's numbers to one action: the likeliest kind, where, and what is typed.
+
+kind ─► pointed: target box ─► cell ─► pixel (a drag: end box ─► cell ─► pixel)
+   └──► type: words of the instruction | what was read in a box | letters of its own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.agent.action_kinds import KINDS, POINTED, action_at
+from runtime.agent.elements import Element
+from runtime.agent.features import Word
+from runtime.agent.geometry import Box
+from runtime.wire.actions import Action
+
+SIDE = 7  # cells of a box's side; the middle one is its centre
+CELLS = SIDE * SIDE
+CENTRE = CELLS // 2
+SLOTS = 12
+SOURCES = ("instruction", "screen", "letters")
+_MOST_WORDS_TYPED = 24
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do. `target` is the element it points at (-1: none), `label` what stands there or is typed."""
+
+    kind: str
+    action: Action
+    confidence: float
+    point: tuple[int, int] = (0, 0)
+    end: tuple[int, int] = (0, 0)
+    target: int = -1
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network's outputs for one look, as chances: (kinds,), (sources,), (m,) three times, …; cells as logits."""
+
+    kinds: Floats
+    sources: Floats
+    target: Floats
+    end: Floats
+    source: Floats
+    cells: Floats  # (m, 2, CELLS)
+    starts: Floats
+    ends: Floats
+    letters: Floats  # (SLOTS, letters)
+
+
+def answer_of(outputs: Sequence[Floats], temperature: float = 1.0) -> Answer:
+    """Returns the chances for outputs (1, 1, kinds + sources), (1, m, 3 + 2·CELLS), (1, n, 2), (1, SLOTS, letters)."""
+    whole, boxes, words, letters = (output[0] for output in outputs)
+    return Answer(
+        kinds=softmax(whole[0, : len(KINDS)] / temperature),
+        sources=softmax(whole[0, len(KINDS) :]),
+        target=softmax(boxes[:, 0] / temperature),
+        end=softmax(boxes[:, 1] / temperature),
+        source=softmax(boxes[:, 2]),
+        cells=boxes[:, 3:].reshape(-1, 2, CELLS),
+        starts=softmax(words[:, 0]),
+        ends=softmax(words[:, 1]),
+        letters=letters,
+    )
+
+
+def softmax(logits: Floats) -> Floats:
+    if not logits.size:
+        return logits
+    raised = np.exp(logits - logits.max())
+    chances: Floats = raised / raised.sum()
+    return chances
+
+
+def plan_of(
+    answer: Answer,
+    elements: list[Element],
+    words: Sequence[Word],
+    instruction: str,
+    alphabet: str,
+    kinds: Floats | None = None,
+) -> Plan:
+    """Returns the likeliest plan. `kinds` are the chances of kinds, when some are ruled out."""
+    chances = answer.kinds if kinds is None else kinds
+    order = np.argsort(-chances)
+    for place in order[:8].tolist():
+        kind, chance = KINDS[place], float(answer.kinds[place])
+        if kind in POINTED:
+            if elements:
+                return _pointed(kind, chance, answer, elements)
+        elif kind == "type":
+            text, sure = typed_text(answer, elements, words, instruction, alphabet)
+            if text:
+                return Plan(kind, action_at(kind, 0, 0, text=text), chance * sure, label=text)
+        else:
+            return Plan(kind, action_at(kind, 0, 0), chance)
+    return Plan("fail", action_at("fail", 0, 0), 0.0)
+
+
+def _pointed(kind: str, chance: float, answer: Answer, elements: list[Element]) -> Plan:
+    target, sure = _best(answer.target, elements)
+    point = cell_point(elements[target].box, int(answer.cells[target, 0].argmax()))
+    end, label = (0, 0), elements[target].text
+    if kind == "drag":
+        last, sure_end = _best(answer.end, elements)
+        end, sure = cell_point(elements[last].box, int(answer.cells[last, 1].argmax())), sure * sure_end
+    return Plan(kind, action_at(kind, *point, end), chance * sure, point, end, target, label)
+
+
+def _best(chances: Floats, elements: list[Element]) -> tuple[int, float]:
+    """Returns the likeliest element and the chance of all whose centre lies in it or that lie around its centre."""
+    allowed = np.array([one.kind != "computed" for one in elements])
+    best = int(np.where(allowed, chances, -1).argmax())
+    x, y = elements[best].box.centre
+    near = [one.box.holds(x, y) or elements[best].box.holds(*one.box.centre) for one in elements]
+    return best, float(chances[np.array(near)].sum().clip(0, 1))
+
+
+def cell_point(box: Box, cell: int) -> tuple[int, int]:
+    """Returns the pixel in the middle of a cell; of the middle cell, the box's own centre."""
+    if cell == CENTRE:
+        return box.centre
+    row, column = divmod(cell, SIDE)
+    return box.x + int((column + 0.5) * box.w / SIDE), box.y + int((row + 0.5) * box.h / SIDE)
+
+
+def cell_at(box: Box, x: int, y: int) -> int:
+    """Returns the cell of a box that holds a pixel of it."""
+    column = min(SIDE - 1, max(0, int((x - box.x) * SIDE / max(1, box.w))))
+    row = min(SIDE - 1, max(0, int((y - box.y) * SIDE / max(1, box.h))))
+    return row * SIDE + column
+
+
+def typed_text(
+    answer: Answer, elements: list[Element], words: Sequence[Word], instruction: str, alphabet: str
+) -> tuple[str, float]:
+    """Returns what is typed and how sure that is."""
+    for source in np.argsort(-answer.sources).tolist():
+        name, chance = SOURCES[source], float(answer.sources[source])
+        if name == "instruction" and words:
+            start, end, sure = _span(answer.starts, answer.ends)
+            return instruction[words[start].start : words[end].end], chance * sure
+        if name == "screen" and elements and any(one.text for one in elements):
+            chances = np.where([one.text != "" for one in elements], answer.source, 0)
+            best = int(chances.argmax())
+            same = np.array([one.text == elements[best].text for one in elements])
+            return elements[best].text, chance * float(answer.source[same].sum().clip(0, 1))
+        if name == "letters":
+            text, sure = spelled(answer.letters, alphabet)
+            if text:
+                return text, chance * sure
+    return "", 0.0
+
+
+def _span(starts: Floats, ends: Floats) -> tuple[int, int, float]:
+    count = len(starts)
+    together = np.triu(starts[:, None] * ends[None, :])
+    together = together * (np.arange(count)[None, :] - np.arange(count)[:, None] < _MOST_WORDS_TYPED)
+    start, end = divmod(int(together.argmax()), count)
+    return start, end, float(together[start, end])
+
+
+def spelled(letters: Floats, alphabet: str) -> tuple[str, float]:
+    """Returns the letters of the slots up to the first empty one, and their joint chance."""
+    text, sure = "", 1.0
+    for row in letters:
+        chances = softmax(row)
+        best = int(chances.argmax())
+        sure *= float(chances[best])
+        if best == 0:
+            break
+        text += alphabet[best - 1]
+    return text, sure

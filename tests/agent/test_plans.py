@@ -1,0 +1,104 @@
+"""From chances to one action: places, cells, copied, read and spelled text."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.agent.action_kinds import INDEX, KINDS
+from runtime.agent.elements import Element
+from runtime.agent.features import words_of
+from runtime.agent.geometry import Box
+from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, Answer, answer_of, cell_at, cell_point, plan_of
+from runtime.wire.actions import Click, Drag, Type
+
+INSTRUCTION = 'Enter "Ann Lee" and press Submit.'
+WORDS = words_of(INSTRUCTION)
+ALPHABET = "ab1"
+WHITE = (255, 255, 255)
+ELEMENTS = [
+    Element("field", Box(10, 10, 100, 20), "", 0.0, WHITE, WHITE),
+    Element("button", Box(10, 50, 70, 20), "Submit", 1.0, WHITE, WHITE),
+    Element("computed", Box(10, 90, 30, 10), "7", 1.0, WHITE, WHITE),
+]
+
+
+def answer(kind: str, target: int = 0, end: int = 0, source: str = "instruction", text: int = 1) -> Answer:
+    def one(count: int, place: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        made = np.full(count, 0.1 / count, dtype=np.float32)
+        made[place] = 0.9
+        return made
+
+    cells = np.zeros((3, 2, CELLS), dtype=np.float32)
+    cells[..., CENTRE] = 5
+    letters = np.zeros((SLOTS, 4), dtype=np.float32)
+    letters[:, 0] = 5
+    letters[0, 3] = 9
+    return Answer(
+        kinds=one(len(KINDS), INDEX[kind]),
+        sources=one(len(SOURCES), SOURCES.index(source)),
+        target=one(3, target),
+        end=one(3, end),
+        source=one(3, text),
+        cells=cells,
+        starts=one(len(WORDS), 2),
+        ends=one(len(WORDS), 3),
+        letters=letters,
+    )
+
+
+def test_it_points_at_the_middle_of_the_likeliest() -> None:
+    plan = plan_of(answer("click", 1), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+    assert plan.action == Click(45, 60)
+    assert (plan.target, plan.label) == (1, "Submit")
+    assert 0.7 < plan.confidence < 1
+
+
+def test_it_never_points_at_what_is_only_computed() -> None:
+    plan = plan_of(answer("click", 2), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+    assert plan.target != 2
+
+
+def test_a_drag_has_an_end() -> None:
+    plan = plan_of(answer("drag", 0, 1), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+    assert isinstance(plan.action, Drag)
+    assert plan.action.path[0] == (60, 20)
+    assert plan.action.path[-1] == (45, 60)
+
+
+@pytest.mark.parametrize(("source", "text"), [("instruction", "Ann Lee"), ("screen", "Submit"), ("letters", "1")])
+def test_text_is_copied_read_or_spelled(source: str, text: str) -> None:
+    plan = plan_of(answer("type", source=source), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+    assert plan.action == Type(text)
+
+
+def test_what_was_computed_may_be_typed() -> None:
+    plan = plan_of(answer("type", source="screen", text=2), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+    assert plan.action == Type("7")
+
+
+def test_without_anything_to_point_at_another_kind_is_taken() -> None:
+    empty = dataclasses.replace(answer("click"), target=np.zeros(0, np.float32), source=np.zeros(0, np.float32))
+    plan = plan_of(empty, [], WORDS, INSTRUCTION, ALPHABET)
+    assert plan.kind not in ("click", "drag", "move")
+    assert plan_of(empty, [], WORDS, INSTRUCTION, ALPHABET, np.zeros(len(KINDS), np.float32)).confidence < 0.5
+
+
+def test_chances_of_outputs_sum_to_one() -> None:
+    dice = np.random.default_rng(1)
+    shapes = ((1, 1, len(KINDS) + len(SOURCES)), (1, 3, 3 + 2 * CELLS), (1, len(WORDS), 2), (1, SLOTS, 4))
+    made = answer_of([dice.normal(size=shape).astype(np.float32) for shape in shapes], 1.7)
+    for chances in (made.kinds, made.sources, made.target, made.end, made.source, made.starts, made.ends):
+        assert chances.sum() == pytest.approx(1, abs=1e-5)
+
+
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(14, 300), st.integers(14, 300), st.integers(0, CELLS - 1))
+def test_a_cell_holds_its_point(x: int, y: int, w: int, h: int, cell: int) -> None:
+    box = Box(x, y, w, h)
+    point = cell_point(box, cell)
+    assert box.holds(*point)
+    assert cell_at(box, *point) == cell
