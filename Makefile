@@ -61,15 +61,6 @@ eval-desktop: build ## an agent on eight real applications, over X11 and RFB (in
 oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
 	$(RUN) -m models.screen_agent.check_oracles
 
-<<<<<<< HEAD
-bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
-	for name in frames gate wire session ocr residency; do $(RUN) -m bench $$name || exit 1; done
-	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
-	$(RUN) -m pytest -q bench/suite
-
-bench-board: build ## every backend on every bundle on this board: latency, energy, throttling over 30 minutes, yield (SOAK_S=60)
-	$(RUN) -m bench board --soak-s $(or $(SOAK_S),1800) $(if $(BASELINE),--baseline $(BASELINE))
-=======
 train: build     ## the screen agent's bundle from nothing: hours on a CPU; what was ended goes on where it was
 	$(VENV)/bin/pip install --quiet torch==2.13.0
 	$(RUN) -m models.screen_agent.build models/bundles/screen_agent.ihb --work out/train
@@ -78,10 +69,13 @@ train-smoke: build ## the same recipe on a thimbleful of everything, to see that
 	$(VENV)/bin/pip install --quiet torch==2.13.0
 	$(RUN) -m models.screen_agent.build out/train-smoke/screen_agent.ihb --work out/train-smoke --small
 
-bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also graphs and lm)
+bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr agent residency; do $(RUN) -m bench $$name || exit 1; done
-	if [ -d .venv-peers ]; then for name in graphs lm; do $(RUN) -m bench $$name || exit 1; done; fi
->>>>>>> b5a7da9 (The trained agent: a reader and a decider of its own, the recipe that makes them, and a bundle of 1.6 MB)
+	if [ -d .venv-peers ]; then $(RUN) -m bench engines; fi
+	$(RUN) -m pytest -q bench/suite
+
+bench-board: build ## every backend on every bundle on this board: latency, energy, throttling over 30 minutes, yield (SOAK_S=60)
+	$(RUN) -m bench board --soak-s $(or $(SOAK_S),1800) $(if $(BASELINE),--baseline $(BASELINE))
 
 bench-peers:     ## the other engines, in a venv of their own (llama.cpp is compiled: minutes)
 	$(PYTHON) -m venv .venv-peers

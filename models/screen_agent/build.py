@@ -157,6 +157,7 @@ class Recipe:
             "decider_seed": decider["seed"],
             "decider_tasks": decider["tasks"],
             "decider_training_steps": decider["training_steps"],
+            "decider_measured_steps": decider["measured_steps"],
             "decider_cpu_minutes": decider["cpu_minutes"],
             "decider_right_float": decider["int8"]["score_float"],
             "decider_right_int8": decider["int8"]["score_int8"],
