@@ -145,7 +145,7 @@ class Recipe:
         reader = json.loads((self.work / "reader.json").read_text())
         decider = json.loads((self.work / "decider.json").read_text())
         return {
-            "data": "lines drawn by Chromium and Pillow; oracles on the training pages of MiniWoB++ 1.1.0",
+            "data": "lines drawn by Chromium and Pillow; oracles on MiniWoB++ 1.1.0's training pages, made-up pages",
             "reader_seed": reader["seed"],
             "reader_lines": reader["training_lines"],
             "reader_cpu_minutes": reader["cpu_minutes"],

@@ -30,7 +30,7 @@ ELEMENT_KINDS = (
 MOST_ELEMENTS = 112
 _LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
 _LEAST_READ = 4  # pixels of ink; what is lower is a stroke
-_LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 160, 3  # pixels: the empty place after a label that ends in a colon
+_LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _MOST_WORDS = 9  # a longer line keeps its first and last words when places are few
 
 
