@@ -98,7 +98,7 @@ def run(argv: list[str]) -> dict[str, Any]:
                         plans[name] = steps.step(frame, Memory())
                     times[case, name].append(steps.ms)
                 total += 1
-                same += plans["native"] == plans["onnxruntime"]
+                same += plans["native"].action == plans["onnxruntime"].action
     rows = [_row(case, name, found) for (case, name), found in times.items()]
     return {"rows": rows, "equal decisions": f"{same} of {total}", "threads": 1}
 
