@@ -38,7 +38,8 @@ window.ih = (() => {
   };
 
   const WHOLE = [[.5, .5], [.2, .5], [.8, .5], [.5, .25], [.5, .75]];
-  const PARTS = [.5, .2, .8, .35, .65, .08, .92].flatMap(a => [.5, .2, .8, .35, .65, .08, .92].map(b => [a, b]));
+  const EDGEWARDS = [.5, .2, .8, .35, .65, .08, .92, .02, .98];
+  const PARTS = EDGEWARDS.flatMap(a => EDGEWARDS.map(b => [a, b]));
   // The parts of `element` that show and that a click reaches.
   ih.boxes = (element, covered = false) => {
     if (getComputedStyle(element).visibility === 'hidden') return [];
@@ -57,7 +58,7 @@ window.ih = (() => {
       else if (free([.5, .5])) boxes.push([x + w * .35, y + h * .35, w * .3, h * .3]);
       else {  // something lies above a part of it
         const part = PARTS.find(free);
-        if (part) boxes.push([x + part[0] * w - 1, y + part[1] * h - 1, 2, 2]);
+        if (part) boxes.push(ih.around(x + part[0] * w, y + part[1] * h, .5));
       }
     }
     return boxes;
