@@ -3,12 +3,13 @@
     pinned array ──upload──► device memory ──(engine or kernel)──► device memory ──download──► pinned array
                     └────────────── one stream, in order; captured once, launched as a graph ──────────┘
 
-`driver.py` is the CUDA driver, `host.py` this machine's memory and processor in its place. The driver is NVIDIA's own
-binding: pycuda has neither graphs nor priorities, and no wheels.
+`driver.py` is the CUDA driver by NVIDIA's own binding, `pycuda_driver.py` by pycuda (no graphs, no priorities),
+`host.py` this machine's memory and processor in their place.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.protocol import BackendError, BackendMissing
+
+# Module, class; the first one can all that the seam asks for.
+BINDINGS = (("driver", "DriverDevice"), ("pycuda_driver", "PycudaDevice"))
 
 
 class CudaError(BackendError):
@@ -112,11 +116,16 @@ class Device(Protocol):
 
 
 def open_device() -> Device:
-    """Returns the first CUDA device. Raises BackendMissing: no binding, no driver, or no device, and which."""
-    try:
-        from runtime.backends.cuda.driver import DriverDevice
-    except ImportError as error:
-        raise BackendMissing(
-            "the CUDA binding is not installed", next_step="pip install 'idlehands[gpu]' on a machine with a CUDA GPU"
-        ) from error
-    return DriverDevice()
+    """Returns the first CUDA device, by the first binding that is installed.
+
+    Raises BackendMissing: no binding, no driver, or no device, and which.
+    """
+    for module, name in BINDINGS:
+        try:
+            opened: Device = getattr(importlib.import_module(f"runtime.backends.cuda.{module}"), name)()
+        except ImportError:
+            continue
+        return opened
+    raise BackendMissing(
+        "no CUDA binding is installed", next_step="pip install 'idlehands[gpu]' on a machine with a CUDA GPU"
+    )
