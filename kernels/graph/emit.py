@@ -127,9 +127,10 @@ class Emitter:
         view = View(buffer, dims, strides, dtype, offset, quant)
         if any(halo) and elements:
             n, c, h, w = dims
-            self.add("halo", 1.0 * n * (2 * (top + bottom) * strides[2] // 64 + 8 * h), n, [], [view.buffer],
-                     out=reference(view), images=n, image=strides[0], height=h, width=w, px=c, top=top, bottom=bottom,
-                     left=left, right=right, value=quant.zero if quant else 0)  # fmt: skip
+            item = ITEM_BYTES[dtype]  # the kernel counts bytes
+            self.add("halo", 1.0 * n * (2 * (top + bottom) * strides[2] * item // 64 + 8 * h), n, [], [view.buffer],
+                     out=reference(view), images=n, image=strides[0] * item, height=h, width=w, px=c * item, top=top,
+                     bottom=bottom, left=left, right=right, value=quant.zero if quant else 0)  # fmt: skip
         return view
 
     def constant(self, array: Array, dtype: str = "f32") -> View:

@@ -75,7 +75,7 @@
     X(o0) X(o1) X(o2) X(o3) X(o4) X(o_row)                                                                            \
     X(chunk) X(chunks)
 
-/* The border of a padded image, filled with the zero point. One unit. */
+/* The border of a padded image, filled with the zero point (f32: 0). image and px in bytes. unit = an image */
 #define IH_PARAMS_HALO(X)                                                                                             \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(out) X(images) X(image) X(height) X(width) X(px) X(top) X(bottom) X(left) X(right) X(value)
