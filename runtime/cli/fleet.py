@@ -8,6 +8,7 @@ from runtime.cli.verbs import Verbs
 
 VERBS = {
     "up": ("runtime.cli.fleet_up:up", "A fleet's server on this machine, with TLS and an identity for everyone."),
+    "books": ("runtime.cli.fleet_books:books", "Counter-sign the cars' receipts, for a cluster of your own."),
     "submit": ("runtime.cli.fleet_jobs:submit", "Submit jobs to a fleet."),
     "status": ("runtime.cli.fleet_jobs:status", "Jobs of a fleet: one, or the newest; how many are in which state."),
     "watch": ("runtime.cli.fleet_jobs:watch", "What happens to a job, as it happens, until it is over."),

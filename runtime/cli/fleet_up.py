@@ -13,6 +13,7 @@ from runtime.cli.options import json_option, print_json
 from runtime.errors import RuntimeFault
 
 OPERATOR = "operator"
+BOOKS = "books.sqlite"
 
 
 class EnrolWhat(RuntimeFault):
@@ -40,6 +41,8 @@ def up(
 ) -> None:
     """Run a fleet's server here until Ctrl-C; a running one reads what --once has issued or revoked at its next start.
 
+    It also answers the cars' receipts with the fleet's counter-signature; FOLDER/books.sqlite are the books.
+
     Mutual TLS 1.3 and one user JWT for everyone; FOLDER/NAME is what NAME needs as fleet.credentials. A cluster of
     your own takes the same credentials: FOLDER/nats/nats.conf shows what its servers need.
     """
@@ -61,6 +64,8 @@ def up(
 
 
 async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_json: bool) -> None:
+    from runtime.fleet.bookkeeper import Bookkeeper
+    from runtime.fleet.books import Books
     from runtime.fleet.connection import Connection, FleetAddress
     from runtime.fleet.credentials import Authority
     from runtime.fleet.server import FleetServer
@@ -74,7 +79,10 @@ async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_
         seen = folder / "incarnation"  # of the store: one that is made anew is above all before it
         incarnation = await operator.set_up(after=int(seen.read_text()) if seen.exists() else 0)
         seen.write_text(str(incarnation))
-        await operator.close()
+        operator.keep()
+        books = Books(folder / BOOKS, authority.books_key())
+        bookkeeper = Bookkeeper(operator, books)
+        bookkeeper.start()
         _tell(as_json, {"server": server.url, "incarnation": incarnation, "enrolled": issued})
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,6 +90,9 @@ async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_
         while not ended.is_set() and server.is_running():
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(ended.wait(), 0.5)
+        await bookkeeper.stop()
+        books.close()
+        await operator.close()
     finally:
         server.stop()
 

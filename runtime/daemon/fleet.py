@@ -14,10 +14,12 @@ from runtime.config.config import Config
 from runtime.daemon.events import Events
 from runtime.errors import RuntimeFault
 from runtime.jobs.store import JobStore
+from runtime.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from runtime.daemon.dispatch import Dispatcher
     from runtime.fleet.car import CarJobs
+    from runtime.fleet.receipts import Mailer
 
 
 class FleetNotInstalled(RuntimeFault):
@@ -29,19 +31,22 @@ class FleetNotInstalled(RuntimeFault):
 class FleetEnd:
     """The jobs of a fleet for one daemon. `jobs` is its store: the local queue and the fleet's."""
 
-    def __init__(self, config: Config, local: JobStore) -> None:
+    def __init__(self, config: Config, local: JobStore, ledger: Ledger) -> None:
         try:
             from runtime.fleet.car import CarJobs
             from runtime.fleet.connection import Connection, FleetAddress
+            from runtime.fleet.receipts import Mailer, fleet_key
             from runtime.fleet.spool import Spool
         except ModuleNotFoundError as error:
             raise FleetNotInstalled(f"fleet.server is set, and {error.name} is not installed") from error
         settings = config.fleet
         folder = Path(settings.credentials) if settings.credentials else None
         address = FleetAddress(settings.server, folder, settings.car_name, settings.ping_s)
+        connection = Connection(address)
+        self._mailer: Mailer = Mailer(ledger, connection, fleet_key(folder))
         self.jobs: CarJobs = CarJobs(
             local,
-            Connection(address),
+            connection,
             Spool(config.daemon.fleet_folder),
             region=settings.region,
             device=settings.device_class,
@@ -53,9 +58,11 @@ class FleetEnd:
     def start(self, dispatcher: Dispatcher, events: Events) -> None:
         """Begins to connect, in the running loop."""
         self.jobs.start(on_job=dispatcher.wake)
+        self._mailer.start()
         self._telling = asyncio.create_task(self._tell(events))
 
     async def stop(self) -> None:
+        await self._mailer.stop()
         if self._telling is not None:
             self._telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -67,7 +67,7 @@ class Daemon:
         identity = Identity.load(folder) if Identity.exists(folder) else Identity.create(folder, name="car")
         self.ledger = Ledger(config.daemon.ledger_path, identity.signing_key, busy_core_W=config.ledger.busy_core_W)
         local = SqliteJobStore(config.daemon.jobs_path, max_attempts=config.daemon.max_attempts)
-        self.fleet = FleetEnd(config, local) if config.fleet.server else None
+        self.fleet = FleetEnd(config, local, self.ledger) if config.fleet.server else None
         self.jobs: JobStore = self.fleet.jobs if self.fleet is not None else local
         self.dispatcher = Dispatcher(config, self.jobs, self.ledger, self._gate, self.events, self.metrics)
         self._began_s = time.monotonic()

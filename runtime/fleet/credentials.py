@@ -1,7 +1,7 @@
 """Who is who at a fleet: an authority that issues each car, submitter and operator an identity of its own.
 
-    authority/   operator.nk  account.nk  system.nk  ca.pem  ca.key  server.pem  server.key  revoked.json    secret
-    NAME/        ca.pem  cert.pem  key.pem  user.creds                                                given to NAME
+    authority/   operator.nk account.nk system.nk books.key ca.pem ca.key server.pem server.key revoked.json   secret
+    NAME/        ca.pem cert.pem key.pem user.creds fleet.pub                                            given to NAME
 
 TLS 1.3 both ways: the server knows every client's certificate by the authority's CA. Above it a user JWT, signed by the
 account's nkey, says what NAME may publish and hear (NATS decentralised authentication): the server needs no list of
@@ -25,20 +25,29 @@ from typing import Any
 import nkeys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from runtime.fleet.errors import CredentialsError
 from runtime.fleet.streams import HOLD, HOLDS, JOB, JOBS, LANES, OFFER, OFFERS, PROGRESS, RECEIPT, SAMPLE, inbox_of
+from runtime.ledger.signing import public_hex
 
 VALID_DAYS = 825
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _READ = (f"$JS.API.DIRECT.GET.{JOBS}.>", f"$JS.API.DIRECT.GET.{HOLDS}.>", f"$JS.API.STREAM.INFO.{JOBS}")
 _CHANGE = (f"{JOB}*", f"{HOLD}*", f"{OFFER}>", f"$JS.API.STREAM.MSG.DELETE.{HOLDS}", f"$JS.ACK.{OFFERS}.>")
+_ITSELF = "NAME"  # whose credentials they are
 # Role -> (may publish, may hear besides its own inbox). Nobody but the operator may make or purge a stream.
 ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "car": (
-        (*_READ, *_CHANGE, f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.>", f"{PROGRESS}>", f"{RECEIPT}>", f"{SAMPLE}*"),
+        (
+            *_READ,
+            *_CHANGE,
+            f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.>",
+            f"{PROGRESS}>",
+            f"{RECEIPT}{_ITSELF}",
+            f"{SAMPLE}*",
+        ),
         (),
     ),
     "submitter": (
@@ -98,14 +107,15 @@ class Authority:
                 f"{name!r} cannot be a name at a fleet", next_step="letters, digits, - and _, at most 64"
             )
         target = self.folder / name
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(target / "fleet.pub", public_hex(self.books_key()).encode())
         if (target / "user.creds").exists():
             return target
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
         user = nkeys.from_seed(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
         publish, hear = ROLES[role]
         inbox = () if role == "operator" else (f"{inbox_of(name)}.>",)
         form = {
-            "pub": {"allow": list(publish)},
+            "pub": {"allow": [f"{RECEIPT}{name}" if it == f"{RECEIPT}{_ITSELF}" else it for it in publish]},
             "sub": {"allow": [*hear, *inbox]},
             "subs": -1,
             "data": -1,
@@ -120,6 +130,13 @@ class Authority:
         _write(target / "key.pem", _pem(key))
         _write(target / "user.creds", _CREDS.format(token=token, seed=user.seed.decode()).encode())  # the last: whole
         return target
+
+    def books_key(self) -> ed25519.Ed25519PrivateKey:
+        """Returns the key that counter-signs receipts, made on first use; NAME/fleet.pub tells who it is."""
+        path = self._own / "books.key"
+        if not path.exists():
+            _write(path, ed25519.Ed25519PrivateKey.generate().private_bytes_raw())
+        return ed25519.Ed25519PrivateKey.from_private_bytes(path.read_bytes())
 
     def revoke(self, name: str) -> None:
         """Refuses every credential of `name` that was issued until now, once the server has read its settings again."""

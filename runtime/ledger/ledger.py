@@ -58,6 +58,7 @@ class Ledger:
         self.folder = Path(folder)
         self.car = public_hex(key)
         self.set_aside: list[Path] = []
+        self.on_booked: Callable[[Entry], None] | None = None  # told of each entry once it is on the disk
         self._clock, self._segment_bytes = clock, segment_bytes
         self._lock = -1
         self._segment: Lines | None = None
@@ -88,18 +89,21 @@ class Ledger:
         with _told(self.folder):
             self._current_segment().append(entry.line())
         self._chain.take(entry)
+        if self.on_booked is not None:
+            self.on_booked(entry)
         return entry
 
-    def keep(self, receipt: Receipt, *, fleet: Collection[str] | None = None) -> None:
-        """Keeps the fleet's counter-signature of one of this ledger's entries; returns once it is on the disk.
+    def keep(self, *receipts: Receipt, fleet: Collection[str] | None = None) -> None:
+        """Keeps the fleet's counter-signatures of this ledger's entries; returns once all are on the disk.
 
         `fleet` are the keys of which one must have signed. Raises ReceiptError for what the fleet did not sign, or not
         for this car, and LedgerError.
         """
-        verify_receipt(receipt, car=self.car, fleet=fleet if fleet is not None else _whoever_signed(receipt))
+        for receipt in receipts:
+            verify_receipt(receipt, car=self.car, fleet=fleet if fleet is not None else _whoever_signed(receipt))
         assert self._answers is not None
         with _told(self.folder):
-            self._answers.append(answer_line(receipt))
+            self._answers.append(b"".join(answer_line(receipt) for receipt in receipts))
 
     def close(self) -> None:
         """Lets the ledger go. May be called again."""

@@ -20,6 +20,7 @@ from runtime.fleet.streams import JOBS
 from runtime.jobs.life import JobState, Result
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Capabilities
+from runtime.ledger.signing import public_hex
 
 
 def with_server(folder: Path, story: Callable[[FleetServer, Authority], Awaitable[None]]) -> None:
@@ -56,6 +57,16 @@ async def roles(server: FleetServer, authority: Authority) -> None:
             await car.request(f"$JS.API.{forbidden}", timeout_s=0.5)
     with pytest.raises(ServerRefused, match=r"(?i)permissions violation"):
         await car.request("ih.lanes", b"mine", timeout_s=0.5)
+    assert (authority.folder / "car-7" / "fleet.pub").read_text() == public_hex(authority.books_key())
+
+    async def take(message: Msg) -> None:
+        await message.respond(b"taken")
+
+    await operator.client.subscribe("ih.receipt.*", cb=take)
+    await operator.client.flush()
+    assert (await car.request("ih.receipt.car-7", b"mine")).data == b"taken"
+    with pytest.raises(ServerRefused, match=r"(?i)permissions violation"):
+        await car.request("ih.receipt.car-8", b"in another's name", timeout_s=0.5)
     heard: list[bytes] = []
 
     async def hear(message: Msg) -> None:

@@ -8,13 +8,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from runtime.fleet.bookkeeper import Bookkeeper
+from runtime.fleet.books import Books
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
 from runtime.fleet.store import NatsJobStore
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.spec import JobSpec, Limits
-from runtime.ledger.audit import Damage, read_entries
+from runtime.ledger.audit import Damage, read_entries, verify
 from tests.daemon.car import Car, Desk, desk
 
 BOXES = 10
@@ -51,6 +55,20 @@ class Fleet:
     async def owner(self, job: str) -> Car:
         known = await self.until(job, lambda known: known.state is JobState.claimed)
         return next(car for car in self.cars if car.folder.name == known.owner)
+
+    async def until_countersigned(self, receipts: int) -> None:
+        """The fleet begins to keep books only now: what the cars booked before was kept for it."""
+        books = Books(self.folder / "books.sqlite", Ed25519PrivateKey.generate())
+        bookkeeper = Bookkeeper(self.store.connection, books)
+        bookkeeper.start()
+        give_up_s = time.monotonic() + DEADLINE_S
+        ledgers = [car.folder / "state" / "ledger" for car in self.cars]
+        while sum(verify(ledger).countersigned for ledger in ledgers) < receipts:
+            assert time.monotonic() < give_up_s
+            await asyncio.sleep(0.05)
+        assert books.count() == receipts
+        await bookkeeper.stop()
+        books.close()
 
     async def until_clicked(self, desktop: Desk, clicks: int) -> None:
         give_up_s = time.monotonic() + DEADLINE_S
@@ -114,6 +132,7 @@ def test_the_driver_returns_and_another_car_goes_on(tmp_path: Path) -> None:
         booked = [entry for car in made.cars for entry in read_entries(car.folder / "state" / "ledger")]
         assert [entry.actions for entry in booked if not isinstance(entry, Damage)] != [BOXES]
         assert sum(entry.actions for entry in booked if not isinstance(entry, Damage)) == BOXES
+        await made.until_countersigned(len(booked))
 
     play(tmp_path, story)
 

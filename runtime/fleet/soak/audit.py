@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from runtime.fleet.books import Books
 from runtime.fleet.car import NOT_BEGUN
 from runtime.fleet.soak.desks import Desks
 from runtime.fleet.soak.work import ACTIONS
 from runtime.fleet.store import NatsJobStore, job_named
 from runtime.jobs.life import JobState
-from runtime.ledger.audit import Damage, read_entries, verify
-from runtime.ledger.receipt import Receipt, ReceiptError, countersign, verify_receipt
+from runtime.ledger.audit import Damage, answers_of, read_entries, verify
+from runtime.ledger.receipt import Receipt, ReceiptError, verify_receipt
 from runtime.ledger.signing import public_hex
 
 if TYPE_CHECKING:
     from runtime.fleet.soak.director import SoakPlan
 
 
-async def audit(
-    store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, fleet: Ed25519PrivateKey
-) -> dict[str, Any]:
+async def audit(store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, books: Books) -> dict[str, Any]:
     """Returns lost, doubled, receipts_bad and what they were counted from.
 
     lost      jobs that were accepted and did not end done, or whose desk did not see all their actions
     doubled   actions applied twice, and results reported twice
-    receipts_bad   lines that do not verify, are not signed by their car, or are refused a counter-signature; and claims
-              that ended by their car's own word without exactly one receipt
+    receipts_bad   lines that do not verify, are not signed by their car, or have no counter-signature of the fleet;
+              claims that ended by their car's own word without exactly one receipt; and receipts that the fleet's
+              books do not have, or that nobody booked
     """
     wanted = {job_named(f"{run}/{number}") for number in range(plan.jobs)}
-    entries, receipts, bad = _receipts(plan, fleet)
+    entries, receipts, bad = _receipts(plan, books.fleet)
+    bad += abs(books.count() - receipts) + books.contested()
     lost = doubled = unpaid = yields = faults = 0
     done: set[str] = set()
     async for record in store.records():
@@ -62,11 +62,10 @@ async def audit(
     }
 
 
-def _receipts(plan: SoakPlan, fleet: Ed25519PrivateKey) -> tuple[dict[tuple[str, int], str], int, int]:
+def _receipts(plan: SoakPlan, fleet: str) -> tuple[dict[tuple[str, int], str], int, int]:
     """Returns whose receipt each (job, owner_epoch) has, how many there are, and how many are not right."""
     owners: dict[tuple[str, int], str] = {}
     count = bad = 0
-    known = {public_hex(fleet)}
     for number in range(plan.cars):
         folder = plan.folder / f"car-{number}"
         if not (folder / "ledger").exists():
@@ -74,12 +73,13 @@ def _receipts(plan: SoakPlan, fleet: Ed25519PrivateKey) -> tuple[dict[tuple[str,
         key = Ed25519PrivateKey.from_private_bytes((folder / "car.key").read_bytes())
         car = public_hex(key)
         bad += len(verify(folder / "ledger", car=car).damages)
+        answers = answers_of(folder / "ledger")
         for entry in read_entries(folder / "ledger"):
             count += 1
             if isinstance(entry, Damage):
                 continue  # counted by verify
             try:
-                verify_receipt(countersign(Receipt(entry=entry), fleet, time.time_ns(), car=car), car=car, fleet=known)
+                verify_receipt(Receipt(entry=entry, countersignature=answers.get(entry.hash)), car=car, fleet={fleet})
             except ReceiptError:
                 bad += 1
             bad += (entry.job, entry.owner_epoch) in owners

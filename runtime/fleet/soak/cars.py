@@ -29,6 +29,7 @@ from runtime.fleet.car import CarJobs
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.lanes import Lanes
 from runtime.fleet.offers import ACK, Offers
+from runtime.fleet.receipts import Mailer
 from runtime.fleet.records import RECORD_VERSION, Hold, Lane, Record, encode
 from runtime.fleet.soak.desks import DeskLink
 from runtime.fleet.soak.work import ACTIONS, AGENT, Progress, checkpoint, spec, work
@@ -48,7 +49,10 @@ ASK_S = 2.0
 
 
 class Arguments(msgspec.Struct, frozen=True):
-    """Handed over on the command line as JSON. `yield_share` of the jobs are interrupted by a driver."""
+    """Handed over on the command line as JSON. `yield_share` of the jobs are interrupted by a driver.
+
+    `fleet_key` is the public key that counter-signs receipts.
+    """
 
     server: str
     folder: str
@@ -59,6 +63,7 @@ class Arguments(msgspec.Struct, frozen=True):
     yield_share: float
     pause_s: float
     lease_s: float
+    fleet_key: str
 
 
 class Car:
@@ -71,6 +76,7 @@ class Car:
         self._draw = random.Random(f"{arguments.seed}/{number}")
         self.connection = Connection(FleetAddress(arguments.server, name=self.name, ping_s=2.0))
         self._busy_until_s = 0.0
+        self._mailer: Mailer | None = None
 
     async def open(self) -> None:
         while True:
@@ -84,6 +90,8 @@ class Car:
         """Takes jobs, works them, yields now and then, books every run, and tells what happens."""
         self._folder.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(self._folder / "ledger", _key(self._folder))
+        self._mailer = Mailer(ledger, self.connection, {self._arguments.fleet_key})
+        self._mailer.start()
         spool = Spool(self._folder / "spool")
         left = list(spool.read())
         jobs = CarJobs(
@@ -116,6 +124,11 @@ class Car:
             except asyncio.TimeoutError:
                 continue
             wake.clear()
+
+    async def close(self) -> None:
+        if self._mailer is not None:
+            await self._mailer.stop()
+        await self.connection.close()
 
     async def _run(self, jobs: CarJobs, ledger: Ledger, claim: Claim) -> None:
         _tell(event="claim", job=claim.job, at_ns=boottime_ns(), car=self.name)
@@ -245,7 +258,7 @@ async def run_cars(arguments: Arguments) -> None:
         task.cancel()
     ended = await asyncio.gather(*living, return_exceptions=True)
     broken = [str(one) for one in ended if isinstance(one, Exception) and not isinstance(one, asyncio.CancelledError)]
-    await asyncio.gather(*(car.connection.close() for car in cars))
+    await asyncio.gather(*(car.close() for car in cars))
     _tell(event="over", broken=broken[:5], count=len(broken))
 
 

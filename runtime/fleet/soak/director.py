@@ -26,6 +26,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernels.gate.word import boottime_ns
+from runtime.fleet.bookkeeper import Bookkeeper
+from runtime.fleet.books import Books
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
@@ -37,6 +39,7 @@ from runtime.fleet.soak.work import spec
 from runtime.fleet.store import NatsJobStore
 from runtime.fleet.streams import CONSUMER
 from runtime.jobs.store import JobStoreError
+from runtime.ledger.audit import waiting
 
 SUBMITTERS = 32
 LEASE_S = 5.0
@@ -167,21 +170,27 @@ class Soak:
         await operator.open()
         await operator.set_up()
         operator.keep()
+        books = Books(self.plan.folder / "books.sqlite", Ed25519PrivateKey.generate())
+        bookkeeper = Bookkeeper(operator, books)
+        bookkeeper.start()
         desks_path = self.plan.folder / "desks"
         desks = await self.desks.serve(desks_path)
-        processes = self._processes(desks_path, link)
+        processes = self._processes(desks_path, link, books.fleet)
         try:
             await asyncio.gather(*(one.start() for one in processes))
             self.plan.say(f"{self.plan.cars} cars in {len(processes)} processes")
             speed = await self._speed(processes)
             trouble = await self._trouble(operator, processes, link, speed["jobs_per_s"])
+            await self._until_answered()
         finally:
             await asyncio.gather(*(one.stop() for one in processes), return_exceptions=True)
             desks.close()
             await link.stop()
+            await bookkeeper.stop()
         broken = [text for one in processes if one.over is not None for text in one.over["broken"]]
         self.plan.say("reading every record and every ledger")
-        found = await audit(NatsJobStore(operator), self.run, self.plan, self.desks, Ed25519PrivateKey.generate())
+        found = await audit(NatsJobStore(operator), self.run, self.plan, self.desks, books)
+        books.close()
         await operator.close()
         self.server.stop()
         return {
@@ -199,7 +208,7 @@ class Soak:
             "seconds": round(time.monotonic() - began_s, 1),
         }
 
-    def _processes(self, desks: Path, link: CutLink) -> list[CarsProcess]:
+    def _processes(self, desks: Path, link: CutLink, fleet_key: str) -> list[CarsProcess]:
         each, rest = divmod(self.plan.cars, self.plan.processes)
         first, processes = 0, []
         for number in range(self.plan.processes):
@@ -208,6 +217,7 @@ class Soak:
             arguments = Arguments(
                 server=server, folder=str(self.plan.folder), desks=str(desks), first=first, cars=count,
                 seed=self.plan.seed, yield_share=self.plan.yield_share, pause_s=self.plan.pause_s, lease_s=LEASE_S,
+                fleet_key=fleet_key,
             )  # fmt: skip
             processes.append(CarsProcess(arguments, self.heard))
             first += count
@@ -321,11 +331,24 @@ class Soak:
                     left, since_s = len(records), time.monotonic()
                     self.plan.say(f"{left} jobs are not over")
 
+    async def _until_answered(self) -> None:
+        """Waits until the fleet has counter-signed every receipt, a minute at most: the audit tells the rest."""
+        ledgers = [self.plan.folder / f"car-{number}" / "ledger" for number in range(self.plan.cars)]
+        give_up_s = time.monotonic() + 60.0
+        while ledgers and time.monotonic() < give_up_s:
+            ledgers = await asyncio.to_thread(_unanswered, ledgers)
+            await asyncio.sleep(0.5)
+        self.plan.say(f"{len(ledgers)} cars wait for a counter-signature")
+
     def _measure(self, processes: list[CarsProcess]) -> None:
         with contextlib.suppress(OSError, ProcessLookupError):
             if self.server.is_running():
                 self.memory["server"] = max(self.memory["server"], self.server.memory_bytes())
             self.memory["cars"] = max(self.memory["cars"], sum(one.memory_bytes() for one in processes))
+
+
+def _unanswered(ledgers: list[Path]) -> list[Path]:
+    return [ledger for ledger in ledgers if any(waiting(ledger))]
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
