@@ -19,7 +19,7 @@ from runtime.daemon.meter import Meter, Metered
 from runtime.daemon.variants import Variants
 from runtime.daemon.worker_link import Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.life import ClaimLost, Job, JobState, Result
+from runtime.jobs.life import ClaimLost, Job, JobState, Result, counted_actions
 from runtime.jobs.store import Claim, JobStore
 from runtime.ledger.audit import read_entries
 from runtime.ledger.entry import Entry, Run
@@ -41,7 +41,6 @@ class Running:
     checkpoint: bytes
     began_s: float
     renewed_s: float
-    actions: int = 0
     is_cancelled: bool = False  # the store knows already; its place is kept until the worker has let go
     is_booked: bool = False
     used_model: str = ""  # name@version, or the agent where it has none
@@ -51,7 +50,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker ended without a word about its run; `seconds` is what the daemon saw of it."""
+    """The worker ended without a word about its run; `seconds` is what the daemon saw of it.
+
+    Its actions are those that the last checkpoint knows: the one under way is counted by who goes on, if the desktop
+    says that it was applied."""
 
     used: Used
 
@@ -84,7 +86,6 @@ class Returns:
 
     def progress(self, running: Running, message: Progress) -> None:
         """An action ended: told and counted."""
-        running.actions += 1
         self.actions += 1
         times = {name: getattr(message.times, name) for name in message.times.__struct_fields__}
         self._metrics.add("actions", outcome=_OUTCOMES[message.outcome])
@@ -106,7 +107,9 @@ class Returns:
     def died(self, running: Running) -> Died:
         """Returns the end of a run whose worker is gone: its CPU time is not known and taken as its wall time."""
         seconds = time.monotonic() - running.began_s
-        return Died(Used(running.actions, seconds, seconds, ()))
+        before = running.claim.checkpoint.actions() if running.claim.checkpoint else 0
+        now = Checkpoint.decode(running.checkpoint).actions() if running.checkpoint else before
+        return Died(Used(max(0, now - before), seconds, seconds, ()))
 
     async def settle(self, running: Running, ended: RunEnded) -> None:
         """Books the run, then finishes its job or gives it back."""
@@ -137,7 +140,8 @@ class Returns:
             seconds = max(0.0, (job.updated_ns - claimed_ns) / 1e9)
             running = Running(Claim(job.job, job.owner_epoch), job, (0, 0), b"", 0.0, 0.0)
             running.is_booked = (job.job, job.owner_epoch) in booked
-            await self.settle(running, Died(Used(0, seconds, seconds, ())))
+            actions = counted_actions(job) - job.actions
+            await self.settle(running, Died(Used(actions, seconds, seconds, ())))
         return len(left)
 
     async def _book(self, running: Running, used: Used) -> None:

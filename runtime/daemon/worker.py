@@ -249,7 +249,7 @@ class WorkerProcess:
 
     def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken | GivenBack:
         job, epoch = assigned.job, assigned.owner_epoch
-        used = Used(end.actions, end.seconds, end.cpu_s, runner.memory.pending_presses)
+        used = Used(runner.actions, end.seconds, end.cpu_s, runner.memory.pending_presses)
         if end.kind == "yielded":
             reasons = " ".join(self._gate.read().reasons)
             return Yielded(job, epoch, reasons, runner.checkpoint().encode(), end.stopped_ns, end.released_ns, used)

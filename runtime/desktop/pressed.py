@@ -5,6 +5,7 @@
     8   u64  heartbeat_ns          32  256 bits: keys, bit n is keycode n
     16  u64  grab_since_ns (0: no) 64  256 bits: keycodes whose symbol was lent by us and is to be taken back
                                    96  u32  a resource of the connector's connection, to end it by
+                                  100  u32  times that the watchdog ended a connection that held the server too long
 
 Little-endian; every field is written by one store or is only ever read after its writer is dead or stopped, so there is
 no lock. Times are CLOCK_BOOTTIME. The file outlives a `kill -9`: that is its purpose.
@@ -23,7 +24,7 @@ _MAGIC, _VERSION, _SIZE = 0x52504849, 1, 128
 _HEAD = struct.Struct("<II")
 _U64 = struct.Struct("<Q")
 _U32 = struct.Struct("<I")
-_HEARTBEAT, _GRAB, _BUTTONS, _RELEASES, _KEYS, _LENT, _RESOURCE = 8, 16, 24, 28, 32, 64, 96
+_HEARTBEAT, _GRAB, _BUTTONS, _RELEASES, _KEYS, _LENT, _RESOURCE, _CUT_OFF = 8, 16, 24, 28, 32, 64, 96, 100
 _BITMAP_BYTES = 32
 
 
@@ -126,6 +127,15 @@ class PressedList:
     def count_release(self) -> None:
         """Notes one more release by the watchdog."""
         _U32.pack_into(self._map, _RELEASES, self._u32(_RELEASES) + 1 & 0xFFFFFFFF)
+
+    @property
+    def cut_off(self) -> int:
+        """How many times the watchdog ended a connection that held the server too long."""
+        return self._u32(_CUT_OFF)
+
+    def count_cut_off(self) -> None:
+        """Notes one more connection that was ended so."""
+        _U32.pack_into(self._map, _CUT_OFF, self._u32(_CUT_OFF) + 1 & 0xFFFFFFFF)
 
     def close(self) -> None:
         """Ends the mapping; the file stays."""

@@ -5,20 +5,24 @@
 
     closed          ─► release what is listed, take lent keycodes back, exit
     silent for 1 s  ─► release what is listed (a stopped process comes back, or not)
-    a server grab older than 500 ms ─► end the connector's X connection: nobody else could draw or type
+    a server grab older than 1 s ─► end the connector's X connection: nobody else could draw or type
 
 Its X connection is impervious to server grabs (XTEST GrabControl). It sleeps until the socket speaks; only while a
-session is open does it wake every 250 ms. Run as `python -m runtime.desktop.watchdog DISPLAY PRESSED_FILE FD`.
+session is open does it wake every 250 ms. A pressed list has one watchdog at a time, by a lock on the file: that of a
+connector that was killed has let go of everything before the next one begins.
+Run as `python -m runtime.desktop.watchdog DISPLAY PRESSED_FILE FD`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from kernels.gate.word import boottime_ns
@@ -28,10 +32,10 @@ from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.xtest import release_listed
 
 STALL_NS = 1_000_000_000
-GRAB_MAX_NS = 500_000_000  # a busy machine may take a while to give us the processor back
+GRAB_MAX_NS = 1_000_000_000  # as everywhere: who has not run for so long is taken for stopped, not for slow
 LOOK_MS = 250
 _READY, _OPEN, _CLOSED = b"r", b"o", b"c"
-_START_S = 10.0
+_START_S = 30.0  # a machine that is stalled is no reason to work it without one
 
 
 class Watchdog:
@@ -80,10 +84,16 @@ class Watchdog:
                 start_new_session=True,  # Ctrl-C at the terminal is for the connector
             )
         ours.settimeout(_START_S)
-        if ours.recv(1) != _READY:
+        try:
+            word = ours.recv(1)
+        except TimeoutError:
+            self._process.kill()
+            word = b""
+        if word != _READY:
             ours.close()
             raise DesktopError(
-                f"the watchdog for display {self._display!r} ended with code {self._process.wait()} at its start",
+                f"the watchdog for display {self._display!r} ended with code {self._process.wait()} at its start"
+                f" (one that is not ready after {_START_S:g} s is ended)",
                 next_step="see its message above; without it a crash could leave keys pressed",
             )
         ours.settimeout(None)
@@ -113,14 +123,16 @@ def watch(
     is_open = False
     while True:
         if poll.poll(LOOK_MS if is_open else None):
-            words = connector.recv(64)
+            words = _heard(connector)
             if not words:
                 break
             is_open = words[-1:] == _OPEN
         if not is_open:
             continue
         now_ns = clock()
-        if pressed.grab_since_ns and now_ns - pressed.grab_since_ns > GRAB_MAX_NS:
+        since_ns = pressed.grab_since_ns  # read once: it may be over by now
+        if since_ns and now_ns - since_ns > GRAB_MAX_NS:
+            pressed.count_cut_off()
             connection.core.KillClient(pressed.resource)
             connection.sync()
             pressed.grab_since_ns = 0
@@ -129,6 +141,21 @@ def watch(
     if release_listed(connection, pressed):
         pressed.count_release()
     take_back_lent(connection, pressed)
+
+
+def _heard(connector: socket.socket) -> bytes:
+    """Returns what the connector said, b"" if it is gone, also before it had read what we said."""
+    try:
+        return connector.recv(64)
+    except ConnectionError:
+        return b""
+
+
+def _alone(pressed_file: str) -> int:
+    """Waits until the watchdog before us has let go of what is listed. Returns the locked descriptor, to be kept."""
+    descriptor = os.open(pressed_file, os.O_RDWR | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def take_back_lent(connection: Connection, pressed: PressedList) -> None:
@@ -149,8 +176,11 @@ def main(arguments: list[str]) -> int:
             connection = Connection(display)
             connection.xtest.GrabControl(True)
             connection.sync()
-            connector.send(_READY)
-            watch(connector, PressedList(pressed_file), connection)
+            pressed = PressedList(pressed_file)
+            _alone(pressed_file)  # for as long as this process lives
+            with suppress(BrokenPipeError):  # it is gone already: what it left is let go of all the same
+                connector.send(_READY)
+            watch(connector, pressed, connection)
         except DesktopLost:
             return 0  # the display is gone, and what was pressed with it
         except DesktopError as error:

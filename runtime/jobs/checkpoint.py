@@ -5,7 +5,7 @@
 | 0 | version       | int            | 1            | of this form; others are refused                         |
 | 1 | agent_kind    | str            | 64 bytes     | who may read `state`                                     |
 | 2 | bundle_sha256 | bin            | 0 or 32      | the manifest that `state` was made with; empty: no model |
-| 3 | state         | bin            |              | the agent's own, the same on every instruction set       |
+| 3 | state         | bin            |              | a Memory: the agent's own state, the action under way    |
 | 4 | rng           | bin            | 256 bytes    | state of its random generator                            |
 | 5 | tokens        | array of int   | 16384, u32   | to prefill again elsewhere: a KV cache does not travel   |
 
@@ -25,6 +25,18 @@ CHECKPOINT_VERSION = 1
 CHECKPOINT_CAP_BYTES = 64 * 1024
 
 
+class Memory(msgspec.Struct, array_like=True):
+    """What `state` holds: the agent's state, the same on every instruction set, how many actions of the whole job were
+    applied, and the action whose outcome was not heard yet (it is not among them).
+    """
+
+    state: bytes = b""
+    actions: int = 0
+    pending_seq: int = 0
+    pending_state: bytes = b""
+    pending_presses: tuple[str, ...] = ()
+
+
 class CheckpointError(RuntimeFault):
     """A checkpoint is too large, damaged, or of a version that this build does not know."""
 
@@ -39,6 +51,13 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes = b""
     rng: bytes = b""
     tokens: tuple[int, ...] = ()
+
+    def actions(self) -> int:
+        """Returns how many actions of the job it knows to be applied; 0 if its state is nothing that a runner made."""
+        try:
+            return max(0, msgspec.msgpack.decode(self.state, type=Memory).actions)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return 0
 
     def encode(self) -> bytes:
         """Returns the bytes to store. Raises CheckpointError above 64 KiB, or for a field out of its limit."""

@@ -22,7 +22,7 @@ from typing import ClassVar
 import msgspec
 
 from runtime.errors import RuntimeFault
-from runtime.jobs.checkpoint import Checkpoint
+from runtime.jobs.checkpoint import Checkpoint, CheckpointError
 from runtime.jobs.clock import Now
 from runtime.jobs.spec import JobSpec
 
@@ -217,9 +217,20 @@ def has_lease(job: Job, now: Now) -> bool:
     return job.lease_boot == now.boot_id and now.boottime_ns < job.lease_until_ns
 
 
+def counted_actions(job: Job) -> int:
+    """Returns how many applied actions are known of: those of the runs that were told, or what its checkpoint says.
+
+    A run that ended without a word is known by its checkpoint alone."""
+    try:
+        kept = Checkpoint.decode(job.checkpoint).actions() if job.checkpoint else 0
+    except CheckpointError:
+        kept = 0
+    return max(job.actions, kept)
+
+
 def _given_back(job: Job, kind: str, reason: str, now: Now, is_fault: bool, max_attempts: int) -> Change:
     attempts = job.attempts + is_fault
-    job = msgspec.structs.replace(job, attempts=attempts)
+    job = msgspec.structs.replace(job, attempts=attempts, actions=counted_actions(job))
     if job.spec.retries is not None:
         max_attempts = job.spec.retries + 1
     if is_fault and attempts >= max_attempts:
@@ -239,7 +250,9 @@ def _given_back(job: Job, kind: str, reason: str, now: Now, is_fault: bool, max_
 
 
 def _over(job: Job, state: JobState, now: Now, *, answer: str = "", reason: str = "", actions: int = 0) -> Change:
-    """Returns the job ended: it keeps no lease, and no checkpoint either, since that may hold what was seen."""
+    """Returns the job ended, `actions` more than it had. It keeps no lease, and no checkpoint: that may hold what was
+    seen."""
+    job = msgspec.structs.replace(job, actions=job.actions + actions)
     ended = msgspec.structs.replace(
         job,
         state=state,
@@ -248,7 +261,7 @@ def _over(job: Job, state: JobState, now: Now, *, answer: str = "", reason: str 
         checkpoint=b"",
         answer=answer,
         reason=reason,
-        actions=job.actions + actions,
+        actions=counted_actions(job),
         updated_ns=now.utc_ns,
     )
     return ended, JobEvent(job.job, now.utc_ns, state.value, job.owner, job.owner_epoch, reason)

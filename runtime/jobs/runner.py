@@ -26,7 +26,7 @@ from runtime.desktop.errors import SessionError, SessionLost
 from runtime.desktop.frame import Frame
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
-from runtime.jobs.checkpoint import Checkpoint
+from runtime.jobs.checkpoint import Checkpoint, Memory
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
 from runtime.transport.errors import TransportError
@@ -42,16 +42,6 @@ LONG_WAIT_MS = 250
 TAKEN_OVER_POLL_S = 0.05
 REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than livelock
 T = TypeVar("T")
-
-
-class Memory(msgspec.Struct, array_like=True):
-    """What a checkpoint's `state` holds: the agent's state, and the action whose outcome was not heard yet."""
-
-    state: bytes = b""
-    actions: int = 0
-    pending_seq: int = 0
-    pending_state: bytes = b""
-    pending_presses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -117,10 +107,17 @@ class Runner:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _stopped_ns: int = 0
     _is_thinking: bool = False
+    _actions_before: int = 0
 
     def __post_init__(self) -> None:
         if self.claim.checkpoint is not None:
             self.memory = msgspec.msgpack.decode(self.claim.checkpoint.state, type=Memory)
+        self._actions_before = self.memory.actions
+
+    @property
+    def actions(self) -> int:
+        """How many actions this run knows to be applied, also the last owner's last one if it had not heard."""
+        return self.memory.actions - self._actions_before
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -139,7 +136,6 @@ class Runner:
     async def run(self) -> RunEnd:
         """Works until the job is over, the gate closes or the session breaks; never raises for those."""
         began, cpu_began = time.monotonic(), time.process_time()
-        actions_before = self.memory.actions
         watch = asyncio.create_task(self._watch_gate())
         desktop: RemoteDesktop | None = None
         try:
@@ -155,7 +151,7 @@ class Runner:
             end.released_ns = await self._leave(desktop, end.kind)
         if end.kind == "yielded":
             end.stopped_ns = await self._kernels_stopped()
-        end.actions = self.memory.actions - actions_before
+        end.actions = self.actions
         end.seconds = time.monotonic() - began
         end.cpu_s = time.process_time() - cpu_began
         return end

@@ -107,7 +107,8 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
         await made.until(job, "worker_died")
         await made.until(job, "failed")
         assert len(desktop.clicks()) == len(set(desktop.clicks())) == BOXES
-        assert (await made.job(job)).attempts == 1
+        seen = await made.job(job)
+        assert (seen.attempts, seen.actions) == (1, BOXES)
 
     drive(tmp_path, story)
 
@@ -124,9 +125,11 @@ def test_a_killed_daemon_loses_nothing_and_books_what_ran(tmp_path: Path) -> Non
         await made.start()
         await made.until(job, "failed")
         assert len(desktop.clicks()) == len(set(desktop.clicks())) == BOXES
+        assert (await made.job(job)).actions == BOXES
         assert made.stop() == 0
         booked = [entry for entry in read_entries(tmp_path / "state" / "ledger") if entry.job == job]  # type: ignore[union-attr]
         assert len(booked) == 2, "the run that died with the daemon, and the one that ended"
+        assert sum(entry.actions for entry in booked) == BOXES  # type: ignore[union-attr]
         assert all(entry.awake_joules > 0 and entry.is_signed() for entry in booked)  # type: ignore[union-attr]
         assert booked[1].gate_epochs[0] == booked[1].gate_epochs[1] > 0  # type: ignore[union-attr]
         assert verify(tmp_path / "state" / "ledger").is_whole

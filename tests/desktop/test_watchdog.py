@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 from runtime.desktop.errors import DesktopError
 from runtime.desktop.pressed import PressedList
 from runtime.desktop.protocol import Phase, Step
-from runtime.desktop.watchdog import Watchdog
+from runtime.desktop.watchdog import Watchdog, watch
 from runtime.desktop.x11.desktop import PRESSED_FILE, X11Desktop
 from runtime.wire.actions import Hold
 from runtime.wire.tables import Outcome
@@ -83,12 +85,13 @@ def test_a_stopped_connector_leaves_nothing_pressed(connector: subprocess.Popen[
 
 @pytest.mark.parametrize("connector", ["grab"], indirect=True)
 def test_a_connector_that_is_stopped_while_it_holds_the_server_loses_it(
-    connector: subprocess.Popen[bytes], display: str
+    connector: subprocess.Popen[bytes], display: str, tmp_path: Path
 ) -> None:
     os.kill(connector.pid, signal.SIGSTOP)
     client = XClient(display)  # would wait for ever
     wait_until(lambda: keys_down(client) == 0)
     client.close()
+    assert PressedList(tmp_path / PRESSED_FILE).cut_off == 1
 
 
 def test_a_connector_that_beats_keeps_what_it_holds(
@@ -122,6 +125,34 @@ def test_a_watchdog_that_was_killed_is_started_again(display: str, tmp_path: Pat
     watchdog.session_opened()
     assert watchdog.pid != first
     watchdog.close()
+
+
+def test_a_watchdog_begins_when_the_one_before_it_has_let_go(
+    display: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / PRESSED_FILE
+    PressedList(path)
+    monkeypatch.setattr("runtime.desktop.watchdog._START_S", 1.0)
+    with path.open("rb") as held:  # as one does that still releases what its killed connector had pressed
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DesktopError, match="not ready after 1 s"):
+            Watchdog(display, path)
+    monkeypatch.undo()
+    Watchdog(display, path).close()
+
+
+def test_a_connector_that_died_before_it_heard_its_watchdog_leaves_nothing_pressed(
+    display: str, x_client: XClient, tmp_path: Path
+) -> None:
+    desktop = X11Desktop(display, tmp_path)
+    desktop.apply(Hold("shift"), None, Step(1, 1, 1))
+    ours, theirs = socket.socketpair()
+    theirs.send(b"r")  # unread by us: the kernel says "reset", not "end", to the other side
+    ours.close()
+    with theirs:
+        watch(theirs, desktop.pressed_list, desktop._releasing)
+    assert keys_down(x_client) == 0
+    desktop.close()
 
 
 def test_a_watchdog_without_a_display_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

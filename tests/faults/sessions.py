@@ -42,11 +42,15 @@ WIDTH, HEIGHT = 320, 200
 TARGET = (0, HEIGHT - 8, 8, 8)  # what every action depends on; clicks lie above it
 ACTIONS_MAX = WIDTH * (HEIGHT - 8)
 HELD_MAX_NS = 1_200_000_000
+TELL_EVERY = 500
 
 
 @dataclass
 class Report:
-    """What was found. Everything from `doubled` to `died` must be 0."""
+    """What was found. Everything from `doubled` to `died` must be 0, and `broke_off` empty.
+
+    `cut_off` counts what a stalled machine did: the watchdog ended a connection that held the server for a second, and
+    the connector with it. That is no fault, as long as nothing else is found."""
 
     seed: int
     actions: int = 0
@@ -61,12 +65,19 @@ class Report:
     held_too_long: int = 0
     lost: int = 0
     died: int = 0
+    broke_off: str = ""
+    cut_off: int = 0
+    failed_starts: int = 0
     longest_hold_after_silence_ms: float = 0.0
 
     def is_clean(self) -> bool:
         """Returns whether everything that must be 0 is, and *unknown* was rare: at most one in a thousand."""
         found = self.doubled + self.by_old_owner + self.on_changed_pixels + self.untrue + self.held_too_long
-        return found + self.lost + self.died == 0 and self.outcomes.get("unknown", 0) <= max(1, self.actions // 1000)
+        return (
+            found + self.lost + self.died == 0
+            and not self.broke_off
+            and self.outcomes.get("unknown", 0) <= max(1, self.actions // 1000)
+        )
 
 
 @dataclass
@@ -93,6 +104,7 @@ class Story:
         self.actions: list[Done] = []
         self.owner = 0
         self.silences: list[int] = []
+        self.began_ns, self.told = boottime_ns(), 0
         self.connector = ConnectorProcess(server.display, folder)
         self.proxy = Proxy(str(folder / "car"), str(folder / "desktop"), self.luck, self.report.links)
 
@@ -103,9 +115,13 @@ class Story:
         try:
             while len(self.actions) < self.wanted:
                 await self.session()
+                self.tell_progress()
             self.owner += 1
             await self.settle_last()
+        except Exception as error:  # noqa: BLE001 - what was seen until then is judged and told all the same
+            self.report.broke_off = f"after {len(self.actions)} actions: {type(error).__name__}: {error}"
         finally:
+            self.note_ends()
             await self.connector.kill()
             self.read_program()
             await self.proxy.close()
@@ -116,8 +132,8 @@ class Story:
         self.owner += 1
         self.report.owners += 1
         if self.connector.has_died():
-            self.report.died += 1  # by itself
             await self.connector.again()
+            self.report.died += 1  # by itself; `note_ends` takes off those that the watchdog cut off
         try:
             remote = await self.connect(self.owner)
             self.believe(remote)
@@ -129,6 +145,19 @@ class Story:
             await self.end_badly(remote)
         except (SessionError, TransportError, OSError, TimeoutError, asyncio.TimeoutError):
             return
+
+    def note_ends(self) -> None:
+        """A connector that was cut off for holding the server, and ended by that, has not died of itself."""
+        self.report.cut_off = self.connector.cut_off()
+        self.report.died = max(0, self.report.died - self.report.cut_off)
+        self.report.failed_starts = self.connector.failed_starts
+
+    def tell_progress(self) -> None:
+        done = len(self.actions)
+        if done // TELL_EVERY > self.told:
+            self.told = done // TELL_EVERY
+            rate = done / ((boottime_ns() - self.began_ns) / 1e9)
+            print(f"{done} of {self.wanted} actions, {rate:.0f} a second, {self.report.kills} kills", file=sys.stderr)
 
     async def act(self, remote: RemoteDesktop) -> None:
         if self.luck.random() < 0.1:
@@ -178,7 +207,8 @@ class Story:
         try:
             await self.act(old)
         except SessionError:
-            self.actions[late].outcome = Outcome.refused  # it was sent after the new owner's hello was answered
+            if len(self.actions) > late:  # it was sent, after the new owner's hello was answered; or not even that
+                self.actions[late].outcome = Outcome.refused
         await self.act(new)
         await new.bye()
 

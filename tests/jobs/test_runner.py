@@ -17,7 +17,8 @@ from runtime.desktop.frame import Frame
 from runtime.desktop.memory import MemoryScreen, Widget
 from runtime.desktop.remote import RemoteDesktop
 from runtime.desktop.takeover import Signal
-from runtime.jobs.runner import Memory, RunEnd, Runner, Step
+from runtime.jobs.checkpoint import Memory
+from runtime.jobs.runner import RunEnd, Runner, Step
 from runtime.jobs.spec import JobSpec, Limits
 from runtime.jobs.store import Claim
 from runtime.transport.errors import Unreachable

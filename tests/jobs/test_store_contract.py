@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError
+from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError, Memory
 from runtime.jobs.clock import ManualClock
 from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, UnknownJob
 from runtime.jobs.spec import JobSpec, Limits, Needs, Variant
@@ -246,6 +247,35 @@ async def test_a_dying_worker_is_a_fault(store: JobStore, clock: ManualClock) ->
     kept = await store.get(job)
     assert (kept.state, kept.attempts) == (JobState.failed, MAX_ATTEMPTS)
     assert "its lease ran out (owner car-1)" in kept.reason
+
+
+@pytest.mark.parametrize("end", ["lease", "cancelled", "deadline"])
+async def test_a_run_that_never_reported_is_counted_by_its_checkpoint(
+    store: JobStore, clock: ManualClock, end: str
+) -> None:
+    job, _ = await store.submit(a_spec(deadline_s=100.0 if end == "deadline" else None))
+    first = await claim(store)
+    await store.release(first, "gate closed", known(3), actions=3)
+    second = await claim(store, "car-2", lease_s=1)
+    await store.save(second, known(5))
+    if end == "cancelled":
+        await store.cancel(job, "no longer wanted")
+    else:
+        clock.advance(1000 if end == "deadline" else 2)
+        await store.sweep()
+    assert (await store.get(job)).actions == 5
+
+
+async def test_what_was_counted_is_not_counted_again(store: JobStore) -> None:
+    job, _ = await store.submit(a_spec())
+    await store.release(await claim(store), "its worker died", known(5), actions=5, is_fault=False)
+    await store.finish(await claim(store), Result(JobState.done, actions=2))
+    assert (await store.get(job)).actions == 7
+
+
+def known(actions: int) -> Checkpoint:
+    """Returns a checkpoint that knows of so many actions."""
+    return Checkpoint(agent_kind="clicker", state=msgspec.msgpack.encode(Memory(actions=actions)))
 
 
 async def test_a_wall_clock_set_back_does_not_freeze_a_waiting_job(store: JobStore, clock: ManualClock) -> None:
