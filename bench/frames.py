@@ -22,10 +22,14 @@ from PIL import Image
 from bench.measure import Samples, interleaved, machine
 from kernels.frames.arguments import active_variant, available_variants
 from kernels.frames.resize import crop_resize, resize_and_hash, resize_area
+from kernels.frames.runs import bounds, find_runs, label
 from kernels.frames.tiles import changed_tiles, tile_hashes
+from models.text_reader.screens import screen
+from runtime.agent.blocks import find_edges
 
 KEY = bytes(range(16))
 FRAMES = 8
+SCREENS = 3
 SIZES = [(360, 640), (448, 800)]
 CROP_SIZE = (48, 160)
 
@@ -54,6 +58,9 @@ def run(argv: list[str]) -> dict[str, Any]:
     found = measure(changes(frames), rounds)
     rows += table("changed tiles", found, "memcpy")
     promised["changed tiles / memcpy"] = found["ours"].ratio_to(found["memcpy"])
+    found = measure(components(), rounds)
+    rows += table("boxes of components", found, "opencv")
+    promised["boxes of components: times OpenCV"] = found["opencv"].ratio_to(found["ours"])
     return {
         "rows": rows,
         "ratios": {name: round(value, 3) for name, value in promised.items()},
@@ -160,3 +167,17 @@ def changes(frames: list[NDArray[np.uint8]]) -> Candidates:
         "numpy, two frames": by_numpy,
         **{f"ours, {variant}": partial(ours, variant=variant) for variant in slower_variants()},
     }
+
+
+def components() -> Candidates:
+    """The box of each connected component among the edges of a screen of text and widgets, which are 0 or 1."""
+    edges = [find_edges(screen(1920, 1080, seed, 150).pixels) != 0 for seed in range(SCREENS)]
+
+    def ours(call: int) -> object:
+        runs = find_runs(edges[call % SCREENS])
+        return bounds(runs, label(runs))
+
+    def opencv(call: int) -> object:
+        return cv2.connectedComponentsWithStats(edges[call % SCREENS].view(np.uint8), connectivity=8)
+
+    return {"ours": ours, "opencv": opencv}

@@ -2,7 +2,7 @@
 from kernels.common.variants cimport variant_index, variant_names
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int16_t, int32_t, uint8_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uintptr_t
 
 cdef extern from "frames/frames.h":
     enum: IH_RESIZE_SHRINK_MAX
@@ -46,6 +46,18 @@ cdef extern from "frames/frames.h":
                        uint8_t *out) nogil
     int ih_tiles_differ(const uint8_t *hashes, const uint8_t *previous, int count, uint8_t *mask) nogil
     void ih_region_hash(const uint8_t *tiles, int count, int h, int w, const ih_tile_key *key, uint8_t *out) nogil
+
+cdef extern from "frames/runs.h":
+    ctypedef struct ih_runs:
+        int64_t *row
+        int64_t *start
+        int64_t *end
+        ptrdiff_t count
+    ptrdiff_t ih_runs_count(const uint8_t *mask, ptrdiff_t h, ptrdiff_t w) nogil
+    int ih_runs_find(const uint8_t *mask, ptrdiff_t h, ptrdiff_t w, int64_t bridge, ih_runs *runs) nogil
+    int64_t ih_runs_label(const ih_runs *runs, int diagonal, int64_t *labels) nogil
+    int ih_runs_bounds(const ih_runs *runs, const int64_t *labels, int64_t components, int64_t (*boxes)[5]) nogil
+    int ih_runs_paint(const ih_runs *runs, const uint8_t *chosen, uint8_t *mask, int64_t h, int64_t w) nogil
 
 TILE = IH_TILE
 HASH_BYTES = IH_HASH_BYTES
@@ -233,3 +245,73 @@ def crop_resize(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, Quan
                                 &quantise.values, <const ih_gate *>gate, <int16_t *>scratch.start, memory.start,
                                 &out[0, 0, 0, 0])
     return status
+
+
+cdef ih_runs runs_of(const int64_t[::1] row, const int64_t[::1] start, const int64_t[::1] end) except *:
+    cdef ih_runs runs
+    if row.shape[0] != start.shape[0] or row.shape[0] != end.shape[0] or row.shape[0] == 0:
+        raise ValueError("row, start and end of runs are as long as each other, and not empty")
+    runs.row, runs.start, runs.end = <int64_t *>&row[0], <int64_t *>&start[0], <int64_t *>&end[0]
+    runs.count = row.shape[0]
+    return runs
+
+
+def runs_count(const uint8_t[:, ::1] mask):
+    """Returns how many runs mask (h, w), not empty, has before gaps are closed."""
+    cdef ptrdiff_t count
+    if mask.size == 0:
+        raise ValueError("the mask is empty")
+    with nogil:
+        count = ih_runs_count(&mask[0, 0], mask.shape[0], mask.shape[1])
+    return count
+
+
+def runs_find(const uint8_t[:, ::1] mask, int64_t bridge, int64_t[::1] row, int64_t[::1] start, int64_t[::1] end):
+    """Fills row, start and end, each of runs_count(mask) > 0 elements; returns how many runs there are."""
+    cdef ih_runs runs = runs_of(row, start, end)
+    cdef int status
+    if mask.size == 0:
+        raise ValueError("the mask is empty")
+    with nogil:
+        status = ih_runs_find(&mask[0, 0], mask.shape[0], mask.shape[1], bridge, &runs)
+    if status:
+        raise ValueError("row, start and end have no room for the runs of this mask")
+    return runs.count
+
+
+def runs_label(const int64_t[::1] row, const int64_t[::1] start, const int64_t[::1] end, bint diagonal,
+               int64_t[::1] labels):
+    """Fills labels (count); returns the number of components."""
+    cdef ih_runs runs = runs_of(row, start, end)
+    cdef int64_t components
+    if labels.shape[0] != runs.count:
+        raise ValueError("labels is as long as the runs")
+    with nogil:
+        components = ih_runs_label(&runs, diagonal, &labels[0])
+    return components
+
+
+def runs_bounds(const int64_t[::1] row, const int64_t[::1] start, const int64_t[::1] end, const int64_t[::1] labels,
+                int64_t[:, ::1] boxes):
+    """Fills boxes (components, 5) of x, y, w, h, pixels."""
+    cdef ih_runs runs = runs_of(row, start, end)
+    cdef int status
+    if labels.shape[0] != runs.count or boxes.shape[0] == 0 or boxes.shape[1] != 5:
+        raise ValueError("labels is as long as the runs, boxes is (components, 5)")
+    with nogil:
+        status = ih_runs_bounds(&runs, &labels[0], boxes.shape[0], <int64_t (*)[5]>&boxes[0, 0])
+    if status:
+        raise ValueError(f"labels are not all the numbers 0..{boxes.shape[0] - 1}")
+
+
+def runs_paint(const int64_t[::1] row, const int64_t[::1] start, const int64_t[::1] end, const uint8_t[::1] chosen,
+               uint8_t[:, ::1] mask):
+    """Sets the pixels of the chosen runs in mask (h, w), which was 0."""
+    cdef ih_runs runs = runs_of(row, start, end)
+    cdef int status
+    if chosen.shape[0] != runs.count or mask.size == 0:
+        raise ValueError("chosen is as long as the runs, the mask is not empty")
+    with nogil:
+        status = ih_runs_paint(&runs, &chosen[0], &mask[0, 0], mask.shape[0], mask.shape[1])
+    if status:
+        raise ValueError(f"a run leaves the mask of {mask.shape[0]} x {mask.shape[1]} pixels")

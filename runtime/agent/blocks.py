@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.runs import Runs, bounds, find_runs, label, paint
 from kernels.frames.tiles import TILE
 from kernels.gate.word import GateToken
-from runtime.agent.components import Runs, bounds, find_runs, label, paint
 from runtime.agent.contents import ContentCache
 from runtime.agent.geometry import Box
 from runtime.agent.inference import while_open
@@ -113,7 +113,7 @@ class BlockFinder:
         """Returns what stands in `pixels` (h, w, 4), whose edges are `directed` (h, w)."""
         height, width = directed.shape
         runs = find_runs(directed != 0)
-        labels = label(runs, width)
+        labels = label(runs)
         boxes = bounds(runs, labels)
         kinds = [_kind(directed, row) for row in while_open(gate, boxes.tolist())]
         _demote_glyphs(boxes, kinds)
@@ -132,9 +132,8 @@ class BlockFinder:
         return _layout(width, height, self._find_lines(pixels, glyphs, gate), shapes)
 
     def _find_lines(self, pixels: Pixels, glyphs: Mask, gate: GateToken | None) -> list[TextBlock]:
-        width = glyphs.shape[1]
         runs = find_runs(glyphs, bridge=_LETTER_GAP)
-        blobs = bounds(runs, label(runs, width))
+        blobs = bounds(runs, label(runs))
         blobs = blobs[(blobs[:, 3] >= 4) | (blobs[:, 2] >= 4)]
         lines: list[TextBlock] = []
         for x, y, w, h, _ in while_open(gate, _join_words(blobs)):
@@ -318,11 +317,12 @@ def _fill(pixels: Pixels, row: list[int]) -> Colour:
     """Returns the commonest colour on a grid of samples inside a box: its ground, whatever is written on it."""
     x, y, w, h = row[:4]
     inside = pixels[y + h // 8 : y + h - h // 8 : max(1, h // 12), x + w // 8 : x + w - w // 8 : max(1, w // 12), :3]
-    colours, counts = np.unique(inside.reshape(-1, 3), axis=0, return_counts=True)
+    packed = inside.reshape(-1, 3).astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
+    colours, counts = np.unique(packed, return_counts=True)
     if not len(colours):
         return 0, 0, 0
-    blue, green, red = colours[int(np.argmax(counts))].tolist()
-    return blue, green, red
+    colour = int(colours[int(np.argmax(counts))])
+    return colour >> 16, colour >> 8 & 255, colour & 255
 
 
 def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.runs import bounds, find_runs, label
 from kernels.gate.word import GateToken
-from runtime.agent.components import bounds, find_runs, label
 from runtime.agent.geometry import Box, reading_order
 from runtime.agent.inference import run_model
 from runtime.backends.protocol import Model
@@ -53,7 +53,7 @@ def boxes_of(chances: NDArray[np.float32]) -> list[Box]:
     """Returns the boxes of text in a map float32 (h, w), grown back to whole letters, in reading order."""
     height, width = chances.shape
     runs = find_runs(chances >= _LEAST)
-    labels = label(runs, width)
+    labels = label(runs)
     boxes: list[Box] = []
     for x, y, w, h, _pixels in bounds(runs, labels).tolist():
         if min(w, h) < 3 or float(chances[y : y + h, x : x + w].mean()) < _LEAST_MEAN:

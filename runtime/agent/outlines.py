@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.agent.components import bounds, find_runs, label
+from kernels.frames.runs import bounds, find_runs, label
 from runtime.agent.geometry import Box
 
 _SIDE_STRAIGHT = 0.55  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8)
@@ -62,7 +62,7 @@ def enclosed_boxes(edges: NDArray[np.bool_]) -> list[Box]:
     """
     height, width = edges.shape
     runs = find_runs(~edges)
-    labels = label(runs, width, diagonal=False)
+    labels = label(runs, diagonal=False)
     boxes = bounds(runs, labels)
     found: list[Box] = []
     for number, (x, y, w, h, pixels) in enumerate(boxes.tolist()):

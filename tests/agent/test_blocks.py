@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.frames.runs import bounds, find_runs, label, paint
 from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
-from runtime.agent.components import bounds, find_runs, label, paint
 from runtime.agent.geometry import Box, reading_order
 from runtime.agent.inference import GateClosed
 from tests.agent.screens import Canvas, frame_of
@@ -124,7 +124,7 @@ def test_a_change_on_a_large_screen_finds_what_a_fresh_look_finds(seed: int, x: 
 def test_components_equal_a_flood_fill(seed: int, density: float, diagonal: bool) -> None:
     mask = np.random.default_rng(seed).random((13, 17)) < density
     runs = find_runs(mask)
-    labels = label(runs, 17, diagonal)
+    labels = label(runs, diagonal)
     got = {}
     for number in range(int(labels.max()) + 1 if len(labels) else 0):
         pixels = np.argwhere(paint(runs, labels == number, mask.shape))

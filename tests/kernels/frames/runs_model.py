@@ -1,7 +1,4 @@
-"""Connected components of a boolean picture, by runs: numpy alone, a few milliseconds for a 1080p screen.
-
-    mask row:  . X X X . . X X .      runs: (start, end) pairs, end exclusive; gaps up to `bridge` are closed first
-    two runs of neighbouring rows belong together when they touch, diagonals included (8-connectivity)
+"""The model that kernels/frames/runs.py is held to: the same functions by numpy alone, a whole array at a time.
 
 Labels settle by pointer jumping over the graph of touching runs (Shiloach and Vishkin, "An O(log n) parallel
 connectivity algorithm", 1982), which numpy does a whole array at a time.
@@ -9,21 +6,12 @@ connectivity algorithm", 1982), which numpy does a whole array at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.runs import Runs
+
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Horizontal runs of set pixels in reading order: pixels [start, end) of `row`. All int64, shape (n,)."""
-
-    row: Ints
-    start: Ints
-    end: Ints
 
 
 def find_runs(mask: NDArray[np.bool_], bridge: int = 0) -> Runs:
