@@ -40,6 +40,9 @@ job has the same variant on every store and after every restart; `idlehands flee
 and to no other. Memory (`worker.memory_MiB`) and whether power flows into the battery are looked at when it is
 taken; a car that lacks them gives the job back at once.
 
+**Versions.** `reader@>=1.2,<2` is any installed version of `reader` in the range, by the car's own choice: its active
+one if that is in it, else the newest. A car that has none leaves the job to another. The ledger books which it was.
+
 **Retries.** A yield to the driver costs none. A fault (the session broke, the worker or the car died) does, and delays
 the next try from 1 to 60 s.
 """

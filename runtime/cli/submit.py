@@ -42,7 +42,7 @@ class JobBroken(RuntimeFault):
 @click.option("--desktop", help="The desktop to work on: tls://host:port, relay://host:port/TOKEN or unix:/path")
 @click.option("--instruction", help="What to do there: 'Click on the \"OK\" button.'")
 @click.option("--agent", help="Which agent works, by kind.")
-@click.option("--model", help="A model bundle by name, or name@version.")
+@click.option("--model", help="A model bundle: name, name@version or 'name@>=1.2,<2'.")
 @click.option("--token", help="The desktop owner's grant for this job (`idlehands desktop grant`).")
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--deadline-s", type=float, help="Not worth doing after so many seconds.")

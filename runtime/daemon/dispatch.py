@@ -173,6 +173,7 @@ class Dispatcher:
             resident=frozenset(model.bundle.partition("@")[0] for model in self.models),
             memory_MiB=self._config.worker.memory_MiB,
             is_plugged_in=self._meter.is_supplied(),
+            versions=self._variants.installed(time.monotonic()),
         )
 
     def _tell_held_back(self, is_held_back: bool, able: Capabilities) -> None:

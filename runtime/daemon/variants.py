@@ -25,6 +25,7 @@ from runtime.store.trials import TrialError, Trials
 if TYPE_CHECKING:
     from runtime.daemon.returns import RunEnded, Running
 
+READ_S = 5.0
 log = logging.getLogger("idlehands.variants")
 
 
@@ -33,6 +34,18 @@ class Variants:
 
     def __init__(self, store: ModelStore) -> None:
         self._store, self._trials = store, Trials(store)
+        self._installed: dict[str, tuple[str, ...]] | None = None
+        self._read_s = float("-inf")
+
+    def installed(self, now_s: float) -> dict[str, tuple[str, ...]] | None:
+        """Returns the installed versions by model, as of a few seconds ago; None if the store cannot be read."""
+        if now_s - self._read_s > READ_S:
+            try:
+                self._installed, self._read_s = self._store.versions(), now_s
+            except StoreError as error:
+                log.info("which versions are installed is not known: %s", error.message)
+                self._installed = None
+        return self._installed
 
     def choose(self, job: Job) -> tuple[JobSpec, str]:
         """Returns the job's spec with the version that it is given, and that as name@version ("" without a model)."""

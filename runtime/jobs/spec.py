@@ -2,7 +2,7 @@
 
     desktop = "tls://10.0.0.7:7461"             # where to work
     instruction = "Send the report to Ann."     # or a list, one job each, in this order:  tasks = ["…", "…"]
-    agent = "block_clicker"                     # who works; `model` is its bundle, "name" or "name@version"
+    agent = "block_clicker"                     # who works; `model` is its bundle: name, name@1.4, name@>=1.2,<2
     priority = 5                                # higher goes first; equal priorities go by age
     deadline_s = 3600                           # over by then, counted from the submission, or failed
     idempotency_key = "report-2031-05-01"       # the same key submits the same job only once
@@ -29,6 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from runtime.errors import RuntimeFault
+from runtime.store.versions import RANGE
 from runtime.transport.dial import shown
 
 if sys.version_info >= (3, 11):
@@ -39,7 +40,8 @@ else:
 SPEC_VERSION = 2  # 2: `needs`, `variants`, `retries`
 SPEC_FILE_CAP_BYTES = 1 << 20
 _PLACE = r"^([a-z0-9][a-z0-9_-]*)?\Z"
-_MODEL = r"^([a-z0-9][a-z0-9._-]*(@[0-9A-Za-z][0-9A-Za-z.+-]*)?)?\Z"
+_MODEL = rf"^([a-z0-9][a-z0-9._-]*(@([0-9A-Za-z][0-9A-Za-z.+-]*|{RANGE}))?)?\Z"
+_BUNDLE = "a bundle: name, name@version or name@>=1.2,<2"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
 
 
@@ -74,7 +76,8 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One arm of an experiment: which bundle works, and its share of the jobs."""
 
     model: Annotated[
-        str, Meta(pattern=_MODEL, min_length=1, max_length=128, description="a bundle, name or name@version")
+        str,
+        Meta(pattern=_MODEL, min_length=1, max_length=128, description=_BUNDLE),
     ]
     share: Annotated[float, Meta(gt=0, le=1e6, description="its weight among the variants")] = 1.0
 
@@ -100,7 +103,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Meta(
             pattern=_MODEL,
             max_length=128,
-            description="a bundle, name or name@version",
+            description=_BUNDLE,
         ),
     ] = ""
     variants: Annotated[

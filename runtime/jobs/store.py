@@ -18,6 +18,7 @@ import msgspec
 from runtime.jobs.checkpoint import Checkpoint, CheckpointError
 from runtime.jobs.life import Job, JobError, JobEvent, JobState, Result
 from runtime.jobs.spec import JobSpec
+from runtime.store.versions import is_range, newest
 
 DEFAULT_MAX_ATTEMPTS = 5
 
@@ -33,6 +34,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     one that needs a region or a device goes to no other.
 
     `resident` are the models (or agents, for jobs without a model) that it holds already: a preference, no condition.
+    `versions` are the installed ones by model: a job that names a range of them waits for one who has one in it.
     """
 
     agents: frozenset[str] | None = None
@@ -42,6 +44,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     device: str = ""
     memory_MiB: int | None = None
     is_plugged_in: bool | None = None
+    versions: dict[str, tuple[str, ...]] | None = None
 
     def can_do(self, spec: JobSpec) -> bool:
         """Returns whether a job may be given to this claimer. A need is met when nothing is known against it, but
@@ -54,7 +57,12 @@ class Capabilities(msgspec.Struct, frozen=True):
             and needs.device in ("", self.device)
             and (self.memory_MiB is None or needs.memory_MiB <= self.memory_MiB)
             and (self.is_plugged_in is not False or not needs.plugged_in)
+            and self._has_version(spec.model)
         )
+
+    def _has_version(self, model: str) -> bool:
+        name, _, wanted = model.partition("@")
+        return self.versions is None or not is_range(wanted) or newest(self.versions.get(name, ()), wanted) != ""
 
 
 class Claim(msgspec.Struct, frozen=True):

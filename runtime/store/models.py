@@ -39,6 +39,7 @@ from runtime.store.errors import BundleError, ModelNotFound, QuotaExceeded, Stor
 from runtime.store.files import disk_errors, sole_writer, sync_folder, write_all, write_atomically, write_new
 from runtime.store.keys import PublicKey, TrustedKeys
 from runtime.store.manifest import FileEntry, Manifest, manifest_sha256, parse_reference
+from runtime.store.versions import fits, is_range, newest
 
 NAMES_FORMAT = 1
 HISTORY = 8  # versions that a rollback can go back through
@@ -101,10 +102,13 @@ class ModelStore:
             Releases(self.root / "releases").enrol(root, source)
 
     def get(self, name: str, version: str = "") -> Bundle:
-        """Returns an installed bundle: the active version, or `version` (also as "name@version").
+        """Returns an installed bundle: the active version, or `version` (also as "name@version", and "name@>=1.2,<2").
 
         Its manifest's signature is checked against the keys that are trusted now. Raises ModelNotFound, BundleError.
         """
+        bare, _, wanted = name.partition("@")
+        if is_range(wanted):
+            return self._newest(parse_reference(bare)[0], wanted)
         bare, inside = parse_reference(name)
         names = self._read(bare)
         wanted = version or inside or names.active
@@ -113,6 +117,19 @@ class ModelStore:
                 f"model '{bare}' has no version {wanted}; there are: {', '.join(sorted(names.versions))}"
             )
         return self._open(bare, wanted, names.versions[wanted])
+
+    def _newest(self, name: str, wanted: str) -> Bundle:
+        """Returns the active version if it is in the range `wanted`, else the newest that is. Raises as `get`."""
+        names = self._read(name)
+        found = names.active if fits(names.active, wanted) else newest(names.versions, wanted)
+        if not found:
+            there = ", ".join(sorted(names.versions))
+            raise ModelNotFound(f"model '{name}' has no version {wanted}; there are: {there}")
+        return self._open(name, found, names.versions[found])
+
+    def versions(self) -> dict[str, tuple[str, ...]]:
+        """Returns the installed versions of every model, as their names say; no bundle is looked into."""
+        return {name: tuple(self._read(name).versions) for name in self._all_names()}
 
     def list_models(self) -> list[Installed]:
         """Returns every installed version by name, in the order of installation; one that is damaged says so."""

@@ -96,7 +96,7 @@ def test_a_task_list_is_a_job_each() -> None:
             "desktop must be unix:/path, tls://host:port or relay://host:port/TOKEN, got 'tls://host'",
         ),
         ({"instruction": ""}, "instruction must be a text of 1 to 8192 characters, got ''"),
-        ({"model": "../../etc"}, "model must be a bundle, name or name@version, got '../../etc'"),
+        ({"model": "../../etc"}, "model must be a bundle: name, name@version or name@>=1.2,<2, got '../../etc'"),
         ({"agent": "os.system"}, None),
         ({"agent": "a b"}, "agent must be an agent's kind, such as block_clicker, got 'a b'"),
         ({"labels": {"a": 1}}, "labels must be a table of texts, got {'a': 1}"),

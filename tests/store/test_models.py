@@ -67,10 +67,23 @@ def test_unknown_names_and_versions(tmp_path: Path, key: SigningKey, store: Mode
         store.get("navi")
     with pytest.raises(ModelNotFound, match=r"no version 9; there are: 1\.0"):
         store.get("nav@9")
-    with pytest.raises(BundleError, match="expected name or name@version"):
-        store.get("../trusted/x")
+    with pytest.raises(ModelNotFound, match=r"no version >=2,<3; there are: 1\.0"):
+        store.get("nav@>=2,<3")
+    for name in ("../trusted/x", "../trusted/x@>=1"):
+        with pytest.raises(BundleError, match="expected name or name@version"):
+            store.get(name)
     with pytest.raises(BundleError, match="has no file absent"):
         store.get("nav").path("absent")
+
+
+def test_a_range_is_the_active_version_or_the_newest(tmp_path: Path, key: SigningKey, store: ModelStore) -> None:
+    for version in ("1.9", "1.10", "2.0"):
+        store.install(a_bundle(tmp_path, key, form=version, version=version))
+    assert store.versions() == {"nav": ("1.9", "1.10", "2.0")}
+    assert store.get("nav@>=1,<2").reference == "nav@1.10"
+    store.activate("nav", "1.9")
+    assert store.get("nav@>=1,<2").reference == "nav@1.9"
+    assert store.get("nav@>1.9").reference == "nav@2.0"
 
 
 def test_a_version_never_changes_its_meaning(tmp_path: Path, key: SigningKey, store: ModelStore) -> None:
