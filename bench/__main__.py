@@ -28,6 +28,7 @@ BENCHES = {
     "engines": ("bench.engines", "every engine at every model that it loads, with a roofline plot"),
     "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
     "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
+    "relay": ("bench.relay", "the blind relay on one core: 1,000 idle and 100 busy pairs"),
     "residency": ("bench.residency", "many variants in one worker: swaps, memory, deadlines, admission"),
     "board": ("bench.board", "every backend on every bundle, with the board's clocks, heat and power; a soak"),
     "results": ("bench.results", "writes bench/RESULTS.md from the benches that it is given"),
