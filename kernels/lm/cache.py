@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.lm.config import LlamaConfig, check_config, read_config
-from kernels.lm.gguf import Gguf, GgufError, read_gguf
+from kernels.lm.gguf import Gguf, GgufError, parse_gguf, read_gguf
 from kernels.lm.repack import PANEL, TYPES, panel_bytes, repack
 from kernels.lm.tokenizer import tokenizer_json
 
@@ -41,9 +41,34 @@ Entry = tuple[str, int, int, int, int]
 """(name, index in TYPES, rows, cols, offset in the stream)"""
 
 
+class MemoryFile:
+    """A file that lies in memory alone; `path` opens it until `close`, or until this object goes."""
+
+    def __init__(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        self._file = os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b")
+        self.path = Path(f"/proc/self/fd/{self._file.fileno()}")
+        try:
+            write(self._file)
+            self._file.flush()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Gives the memory back, as soon as nobody has it mapped. May be called again."""
+        self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self.close()
+
+
 @dataclass(frozen=True)
 class Packed:
-    """A repacked model on disk. `special` are the ids that the tokeniser's metadata names (bos, eos, ...)."""
+    """A repacked model. `special` are the ids that the tokeniser's metadata names (bos, eos, ...).
+
+    `files` are what `path` and `tokenizer_path` name where they are in memory alone (packed_in_memory).
+    """
 
     path: Path
     tokenizer_path: Path
@@ -52,6 +77,12 @@ class Packed:
     special: dict[str, int]
     stream_offset: int
     stream_bytes: int
+    files: tuple[MemoryFile, ...] = ()
+
+    def let_go(self) -> None:
+        """The stream was mapped or copied: gives a file in memory back, which would be a second copy of it."""
+        if self.files:
+            self.files[0].close()
 
 
 def content_sha256(path: Path, cache: Path) -> str:
@@ -92,6 +123,21 @@ def packed_model(path: Path, cache: Path, sha256: str | None = None) -> Packed:
     if written is None:
         raise GgufError(f"{packed_path}: was just written and does not read back; check the disk")
     return written
+
+
+def packed_in_memory(data: bytes, name: str) -> Packed:
+    """Returns the repacked form of the GGUF whose bytes are `data`, for weights that no disk may hold.
+
+    `name` is said in errors. Raises GgufError when it is no model that can be run, OSError without memory.
+    """
+    gguf = parse_gguf(memoryview(data), Path(name))
+    config, tokenizer = read_config(gguf), tokenizer_json(gguf)
+    stream = MemoryFile("idlehands-lm", lambda file: _write_packed(file, gguf, config))
+    words = MemoryFile("idlehands-tok", lambda file: file.write(tokenizer.encode()))
+    packed = _read_packed(stream.path, words.path)
+    if packed is None:
+        raise GgufError(f"{name}: what was packed of it in memory does not read back")
+    return replace(packed, files=(stream, words))
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

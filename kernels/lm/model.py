@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.common.native import not_built
-from kernels.lm.cache import Packed, packed_model
+from kernels.lm.cache import Packed, packed_in_memory, packed_model
 from kernels.lm.gguf import GgufError
 
 try:
@@ -77,6 +77,7 @@ class LanguageModel:
         self.packed, self.config = packed, packed.config
         self.variant = variant or variants()[-1]
         weights = _lm.Weights(bytes(packed.path), packed.stream_offset, packed.stream_bytes)
+        packed.let_go()
         self.native = _lm.Model(weights, packed.config.as_dict(), packed.entries)
         self.batch_limit = self.native.batch_limit(self.variant)
         self.panels = -(-packed.config.n_vocab // PANEL)
@@ -91,6 +92,11 @@ class LanguageModel:
         `variant`: an instruction set of `variants()`; the fastest by default. Raises GgufError, MemoryError, OSError.
         """
         return cls(packed_model(path, cache, sha256), variant)
+
+    @classmethod
+    def load_in_memory(cls, data: bytes, name: str, *, variant: str | None = None) -> LanguageModel:
+        """Loads the GGUF whose bytes are `data` (`name` in errors) and writes nothing to any disk. Raises as `load`."""
+        return cls(packed_in_memory(data, name), variant)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

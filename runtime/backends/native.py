@@ -46,9 +46,13 @@ class NativeBackend:
         path = bundle.path(entry.file)
         check_memory(bundle, role, entry.memory_bytes, limits)
         where = f"bundle '{bundle.reference}', model '{role}'"
+        is_encrypted = bundle.is_encrypted(entry.file)
+        source = bundle.read(entry.file) if is_encrypted else path
+        # What is packed of an encrypted model is as secret as it is: nothing of it is kept.
+        cache = None if is_encrypted else limits.cache_folder
         try:
             sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
-            model = GraphModel.load(path, limits.cache_folder, name=where, sha256=sha256)
+            model = GraphModel.load(source, cache, name=where, sha256=sha256)
         except UnsupportedModelError as error:
             raise ModelUnsupported(error.message) from error
         except GraphError as error:
@@ -57,6 +61,7 @@ class NativeBackend:
         made = NativeModel(
             model, entry.inputs or _specs(model.inputs), entry.outputs or _specs(model.outputs), known_bytes
         )
+        made.held_bytes = len(source) if isinstance(source, bytes) else 0
         check_memory(bundle, role, made.resident_bytes, limits)
         return made
 
@@ -70,14 +75,15 @@ class NativeModel:
         self._model: GraphModel | None = model
         self.inputs, self.outputs = inputs, outputs
         self._known_bytes = known_bytes
+        self.held_bytes = 0  # of the model's own file, where it is encrypted: new shapes are planned from it
         self.stop_bound_us = POLL_NS // 1000
         self.keeps_progress = True
 
     @property
     def resident_bytes(self) -> int:
-        """The packed weights, or the file, or what the manifest says: whichever is most."""
+        """The packed weights, or the file, or what the manifest says: whichever is most; and what was decrypted."""
         weights = 0 if self._model is None else len(self._model.weights_memory)
-        return max(weights, self._known_bytes)
+        return max(weights, self._known_bytes) + (0 if self._model is None else self.held_bytes)
 
     def set_threads(self, threads: int) -> None:
         if self._model is not None:

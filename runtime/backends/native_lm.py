@@ -39,7 +39,8 @@ _OPTIONS: dict[str, int] = {"max_tokens": 64, "context": 0, "stop_token": -1}
 def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLanguageModel:
     """Loads a GGUF of the bundle. Raises ModelRefused, BundleError.
 
-    It is repacked into `limits.cache_folder`; without one, into a folder that goes with the model.
+    It is repacked into `limits.cache_folder`; without one, into a folder that goes with the model;
+    an encrypted one in memory alone.
     """
     entry = model_entry(bundle, role)
     path = bundle.path(entry.file)
@@ -53,9 +54,14 @@ def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLang
             next_step="correct the bundle's description and pack it again",
         )
     sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
-    own_folder = None if limits.cache_folder else Path(tempfile.mkdtemp(prefix="idlehands-lm-"))
+    is_encrypted = bundle.is_encrypted(entry.file)
+    plain = bundle.read(entry.file) if is_encrypted else b""
+    own_folder = None if is_encrypted or limits.cache_folder else Path(tempfile.mkdtemp(prefix="idlehands-lm-"))
     try:
-        model = LanguageModel.load(path, limits.cache_folder or own_folder or Path(), sha256=sha256)
+        if is_encrypted:
+            model = LanguageModel.load_in_memory(plain, entry.file)
+        else:
+            model = LanguageModel.load(path, limits.cache_folder or own_folder or Path(), sha256=sha256)
         return NativeLanguageModel(model, {name: int(value) for name, value in options.items()}, own_folder, where)
     except (KernelError, MemoryError, OSError) as error:
         if own_folder is not None:

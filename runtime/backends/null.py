@@ -40,6 +40,7 @@ class NullBackend:
         """Loads nothing, but refuses what a real backend would. Raises ModelRefused, BundleError."""
         entry = model_entry(bundle, role)
         bundle.path(entry.file)
+        bundle.check_device(entry.file)
         check_memory(bundle, role, entry.memory_bytes, limits)
         options = {**_OPTIONS, **entry.options.get(self.name, {})}
         latency_us, steps, outputs = options["latency_us"], options["steps"], options["outputs"]

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ class OnnxRuntimeBackend:
         before = rss_bytes()
         where = f"bundle '{bundle.reference}', model '{role}'"
         try:
-            session = _session(path, limits.threads)
+            session = _session(bundle, entry.file, limits.threads)
             inputs, outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
         except _ERRORS as error:
             said = str(error).splitlines()[0][:300]
@@ -77,7 +76,7 @@ class OnnxRuntimeBackend:
                     f"{where}: its file has {own}, its manifest says {said_specs}", next_step="pack it again"
                 )
         # The manifest knows the names of dimensions that a file may leave nameless.
-        reload = partial(_session, path)
+        reload = partial(_session, bundle, entry.file)
         model = OnnxRuntimeModel(session, entry.inputs or inputs, entry.outputs or outputs, limits.threads, reload)
         model.warm()
         model.resident_bytes = max(rss_bytes() - before, path.stat().st_size)
@@ -227,8 +226,9 @@ class Watch:
             time.sleep(WATCH_S)
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
-    return ort.InferenceSession(str(path), _options(threads), providers=["CPUExecutionProvider"])
+def _session(bundle: Bundle, file: str, threads: int) -> ort.InferenceSession:
+    source = bundle.read(file) if bundle.is_encrypted(file) else str(bundle.path(file))
+    return ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
 
 
 def _options(threads: int) -> ort.SessionOptions:

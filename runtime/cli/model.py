@@ -1,4 +1,4 @@
-"""`idlehands model`: pack, sign, install, list, verify, pin, roll back, remove, collect, quantise, fetch."""
+"""`idlehands model`: pack, sign, install, list, verify, pin, roll back, remove, collect, quantise, fetch, encrypt."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import click
 import msgspec
 
 from runtime.cli.model_canary import canary
+from runtime.cli.model_encrypt import device_key, encrypt
 from runtime.cli.model_fetch import fetch, publish, share
 from runtime.cli.options import config_options, json_option, print_json, print_table, settings_of
 from runtime.errors import RuntimeFault
 from runtime.store import bundle as bundles
-from runtime.store.keys import SigningKey, development_key
+from runtime.store.keys import KEY_FOLDER, SigningKey, development_key
 from runtime.store.manifest import Manifest
 from runtime.store.models import ModelStore
 
@@ -68,7 +69,9 @@ def pack(folder: Path, bundle: Path, as_json: bool) -> None:
 @click.pass_obj
 def sign(root: Path, bundle: Path, key: Path | None, as_json: bool) -> None:
     """Sign BUNDLE in place, after every file was checked against its manifest."""
-    signing = SigningKey.load(key) if key else development_key(root.parent / "keys", ModelStore(root).trusted_folder)
+    signing = (
+        SigningKey.load(key) if key else development_key(root.parent / KEY_FOLDER, ModelStore(root).trusted_folder)
+    )
     _told(bundles.sign(bundle, signing), as_json, "signed")
 
 
@@ -181,5 +184,5 @@ def quantize(arguments: tuple[str, ...]) -> None:
     )
 
 
-for verb in (publish, share, fetch, canary):
+for verb in (publish, share, fetch, canary, encrypt, device_key):
     model.add_command(verb)

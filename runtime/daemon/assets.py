@@ -33,7 +33,7 @@ class BundleAssets:
         """Returns the content of the file `path`. Raises AssetMissing, BundleError."""
         if all(entry.path != path for entry in self.bundle.manifest.files):
             raise AssetMissing(f"bundle '{self.bundle.reference}' has no file {path!r}")
-        return self.bundle.path(path).read_bytes()
+        return self.bundle.read(path)
 
 
 def bundle_for(spec: JobSpec, store: ModelStore) -> Bundle | None:

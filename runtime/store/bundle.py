@@ -23,7 +23,9 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from runtime.store.archive import MemberReader, write_end, write_member
-from runtime.store.errors import BundleError, UntrustedBundle
+from runtime.store.device_key import DeviceKey
+from runtime.store.envelope import unseal
+from runtime.store.errors import BundleError, UntrustedBundle, WrongDevice
 from runtime.store.files import COPY_BYTES, disk_errors, write_atomically
 from runtime.store.keys import SigningKey, TrustedKeys
 from runtime.store.manifest import MANIFEST_CAP_BYTES, MANIFEST_FORMAT, FileEntry, Manifest, decode_manifest
@@ -49,11 +51,15 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An installed bundle, its signature checked. `sha256` is that of the manifest: the bundle's identity."""
+    """An installed bundle, its signature checked. `sha256` is that of the manifest: the bundle's identity.
+
+    `device_key` is where this device's key lies, if it has one: encrypted files are opened with it.
+    """
 
     folder: Path
     manifest: Manifest
     sha256: str
+    device_key: Path
 
     @property
     def reference(self) -> str:
@@ -72,6 +78,40 @@ class Bundle:
                     raise BundleError(f"bundle '{self.reference}': {file} {said}", next_step="install it again")
                 return found
         raise BundleError(f"bundle '{self.reference}' has no file {file}", next_step="")
+
+    def is_encrypted(self, file: str) -> bool:
+        """Returns whether what lies at `path(file)` is ciphertext: it is then had by `read` alone, and never kept."""
+        return self.manifest.encryption is not None and file in self.manifest.encryption.files
+
+    def check_device(self, file: str) -> DeviceKey | None:
+        """Returns the key that opens a file, None for a plain one. Raises WrongDevice, KeyFileError; opens nothing."""
+        if self.manifest.encryption is None or not self.is_encrypted(file):
+            return None
+        devices = self.manifest.encryption.devices
+        said = f"bundle '{self.reference}': {file} is encrypted for {len(devices)} device{'s' * (len(devices) > 1)}"
+        if not self.device_key.exists():
+            raise WrongDevice(f"{said}, and this one has no key yet")
+        key = DeviceKey.load(self.device_key)
+        if key.public.key_id not in devices:
+            raise WrongDevice(f"{said}, and not for this one, whose key is {key.public.key_id[:16]}")
+        return key
+
+    def read(self, file: str) -> bytes:
+        """Returns the content of a file of the manifest, decrypted in memory if need be; what is opened was checked.
+
+        Raises WrongDevice before a byte is decrypted, KeyFileError, BundleError.
+        """
+        path = self.path(file)
+        key = self.check_device(file)
+        if key is None:
+            return path.read_bytes()
+        where = f"bundle '{self.reference}': {file}"
+        with _open_plain(path, where) as stream:
+            opened = unseal(stream, file, key, where)
+        if all((entry.path, entry.sha256) != (file, opened.sha256) for entry in self.manifest.files):
+            # Anybody can encrypt for a device: what opens is not yet what its maker signed.
+            raise BundleError(f"{where} is not the file that its manifest names", next_step="install it again")
+        return opened.plain
 
 
 def pack(source: Path, destination: Path, *, description: Mapping[str, Any] | None = None) -> Manifest:

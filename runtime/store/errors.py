@@ -3,7 +3,8 @@
 StoreError
 ├── KeyFileError       a key's file: absent, of another kind, readable by others
 ├── BundleError        a bundle: damaged, hostile, or not one
-│   └── UntrustedBundle    not signed, or by a key that is not trusted here
+│   ├── UntrustedBundle    not signed, or by a key that is not trusted here
+│   └── WrongDevice        encrypted for other devices than this one
 ├── ModelNotFound      no such name or version is installed
 ├── VersionTaken       other bytes are installed under this name and version
 └── StoreUnusable      the store's disk is full or fails, or another process changes it
@@ -37,6 +38,12 @@ class UntrustedBundle(BundleError):
     """A bundle has no signature by a key that is trusted here."""
 
     next_step: ClassVar[str] = "sign it with a trusted key, or trust its maker's public key; the store is unchanged"
+
+
+class WrongDevice(BundleError):
+    """A bundle is encrypted, and not for this device; nothing of it was decrypted."""
+
+    next_step: ClassVar[str] = "give its maker the line that `idlehands model device-key` prints here, and get it anew"
 
 
 class ModelNotFound(StoreError):

@@ -27,6 +27,7 @@ from runtime.store.files import write_atomically
 
 KEY_FILE_CAP_BYTES = 4096
 DEVELOPMENT_KEY = "development.key"
+KEY_FOLDER = "keys"  # beside the store, in the state folder
 
 
 class SigningKey:
@@ -49,12 +50,7 @@ class SigningKey:
     @staticmethod
     def load(path: Path) -> SigningKey:
         """Reads a key; others than its owner must not be able to read the file."""
-        data = _read(path, "signing key")
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise KeyFileError(
-                f"signing key {path} has mode {mode:o}, others may read it", next_step=f"chmod 600 {path}"
-            )
+        data = read_secret_file(path, "signing key")
         try:
             secret = load_pem_private_key(data, password=None)
         except (ValueError, TypeError) as error:
@@ -127,6 +123,15 @@ def development_key(key_folder: Path, trusted_folder: Path) -> SigningKey:
     key = SigningKey.load(path) if path.exists() else SigningKey.create(path)
     TrustedKeys.add(trusted_folder, key.public, "development")
     return key
+
+
+def read_secret_file(path: Path, what: str) -> bytes:
+    """Returns the content of a file that only its owner may be able to read. Raises KeyFileError."""
+    data = _read(path, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise KeyFileError(f"{what} {path} has mode {mode:o}, others may read it", next_step=f"chmod 600 {path}")
+    return data
 
 
 def _read(path: Path, what: str) -> bytes:

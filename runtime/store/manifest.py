@@ -68,6 +68,18 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     options: Annotated[dict[str, Annotated[dict[str, Scalar], Meta(max_length=64)]], Meta(max_length=8)] = {}
 
 
+class Encryption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which files are encrypted (envelope.py), and the ids of the devices that can open them (device_key.py).
+
+    Hashes and sizes of the manifest are those of the encrypted files: nobody needs a key to check or share a bundle.
+    """
+
+    files: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1024)]
+    devices: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")], ...], Meta(min_length=1, max_length=1024)
+    ]
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """See the top of this file. `training` is the record of how it came to be: data, seeds, figures."""
 
@@ -79,6 +91,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     models: Annotated[dict[Annotated[str, Meta(pattern=NAME)], ModelEntry], Meta(max_length=32)] = {}
     licence: Annotated[str, Meta(min_length=1, max_length=256)]
     description: Text = ""
+    encryption: Encryption | None = None
     training: Annotated[dict[Annotated[str, Meta(max_length=64)], Text | int | float | bool], Meta(max_length=128)] = {}
 
     @property
@@ -146,6 +159,9 @@ def _check(manifest: Manifest) -> None:
         raise BundleError(f"{where}: its manifest names a file as a folder")
     if manifest.total_bytes > BUNDLE_CAP_BYTES:
         raise BundleError(f"{where}: its files have {manifest.total_bytes} bytes, at most {BUNDLE_CAP_BYTES} are taken")
+    for path in manifest.encryption.files if manifest.encryption else ():
+        if path not in paths:
+            raise BundleError(f"{where}: file {path!r} is said to be encrypted, and it has none of that name")
     for role, model in manifest.models.items():
         if model.file not in paths:
             raise BundleError(f"{where}: model '{role}' is of file {model.file!r}, which it has not")

@@ -35,9 +35,10 @@ from runtime.store.bundle import (
     checked_parts,
     open_source,
 )
+from runtime.store.device_key import DEVICE_KEY
 from runtime.store.errors import BundleError, ModelNotFound, QuotaExceeded, StoreError, StoreUnusable, VersionTaken
 from runtime.store.files import disk_errors, sole_writer, sync_folder, write_all, write_atomically, write_new
-from runtime.store.keys import PublicKey, TrustedKeys
+from runtime.store.keys import KEY_FOLDER, PublicKey, TrustedKeys
 from runtime.store.manifest import FileEntry, Manifest, manifest_sha256, parse_reference
 from runtime.store.versions import fits, is_range, newest
 
@@ -88,6 +89,11 @@ class ModelStore:
     def trusted_folder(self) -> Path:
         """Where the public keys lie whose signatures count."""
         return self.root / "trusted"
+
+    @property
+    def device_key(self) -> Path:
+        """Where this device's key lies, if it has one: beside the store, never in what is shared."""
+        return self.root.parent / KEY_FOLDER / DEVICE_KEY
 
     def trust(self, key: PublicKey, name: str = "") -> None:
         """Lets `key`'s signatures count from now on. Raises StoreUnusable."""
@@ -247,7 +253,7 @@ class ModelStore:
         if manifest_sha256(data) != sha256:
             raise BundleError(f"{where}: its manifest is damaged", next_step="install it again")
         manifest = check_head(data, signature, TrustedKeys.load(self.trusted_folder), where)
-        return Bundle(folder, manifest, sha256)
+        return Bundle(folder, manifest, sha256, self.device_key)
 
     def _check_released(self, manifest: Manifest, data: bytes) -> None:
         if (self.root / "releases").is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kernels.gate.word import GateToken
 from runtime.store.bundle import Bundle, pack, sign
+from runtime.store.device_key import DeviceKey, DevicePublicKey
+from runtime.store.encrypt import encrypt
 from runtime.store.keys import SigningKey
 from runtime.store.models import ModelStore
 
@@ -50,9 +53,18 @@ def chain(layers: int, *, width: int = 64, rows: int | str = "n") -> bytes:
 
 
 def installed(
-    folder: Path, files: dict[str, bytes], models: dict[str, Any], *, name: str = "net", kind: str = "onnx"
+    folder: Path,
+    files: dict[str, bytes],
+    models: dict[str, Any],
+    *,
+    name: str = "net",
+    kind: str = "onnx",
+    devices: Sequence[DevicePublicKey] = (),
 ) -> Bundle:
-    """Returns an installed bundle; the store, its key and its sources lie in `folder`."""
+    """Returns an installed bundle, encrypted if there are `devices`; its store, key and sources lie in `folder`.
+
+    This device's own key is that of `device_of(folder)`.
+    """
     store = ModelStore(folder / "store")
     key_path = folder / "key"
     key = SigningKey.load(key_path) if key_path.exists() else SigningKey.create(key_path)
@@ -63,8 +75,31 @@ def installed(
         (source / file).write_bytes(data)
     description = {"name": name, "version": "1", "kind": kind, "licence": "Apache-2.0", "models": models}
     pack(source, folder / f"{name}.ihb", description=description)
-    sign(folder / f"{name}.ihb", key)
-    return store.install(folder / f"{name}.ihb")
+    made = folder / f"{name}.ihb"
+    if devices:
+        made = folder / f"{name}.encrypted.ihb"
+        encrypt(folder / f"{name}.ihb", made, devices)
+    sign(made, key)
+    return store.install(made)
+
+
+def device_of(folder: Path) -> DevicePublicKey:
+    """Returns the key of the device whose store is that of `installed`, made at its first use."""
+    return DeviceKey.load_or_create(ModelStore(folder / "store").device_key).public
+
+
+def blocks(data: bytes) -> list[bytes]:
+    """Returns pieces of `data`, 48 bytes each and spread over it, that occur nowhere by chance: what a leak shows."""
+    step = max(48, len(data) // 400)
+    found = [data[at : at + 48] for at in range(0, len(data) - 48, step)]
+    return [block for block in found if len(set(block)) > 16]
+
+
+def leaks(folder: Path, secrets: list[bytes]) -> list[Path]:
+    """Returns the files below `folder` that hold any of `secrets`."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    contents = {path: path.read_bytes() for path in files}
+    return [path for path, content in contents.items() if any(secret in content for secret in secrets)]
 
 
 def entry(backend: str, *, file: str = "m.onnx", **more: Any) -> dict[str, Any]:

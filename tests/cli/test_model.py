@@ -153,3 +153,40 @@ def test_packing_what_cannot_be_packed(models: Models, tmp_path: Path) -> None:
     (source / "bundle.toml").write_text('name = "nav"\nversion = "1"\nkind = "onnx"\nlicence = "CC0-1.0"\n')
     models.refuses("exists already", "pack", source, tmp_path / "taken.ihb")
     assert (tmp_path / "taken.ihb").read_bytes() == b"mine"
+
+
+def test_encrypting_for_a_device_and_reading_there(tmp_path: Path) -> None:
+    (tmp_path / "maker").mkdir()
+    maker, car = Models(tmp_path / "maker"), Models(tmp_path)
+    line = car("device-key").strip()
+    assert json.loads(car("device-key", "--json"))["key"] == line
+    plain = a_bundle(tmp_path / "maker", None)
+    told = json.loads(maker("encrypt", plain, "--for", line, "--json"))
+    made = Path(told["path"])
+    assert (made.name, told["files"]) == ("nav.encrypted.ihb", sorted(FILES))
+    assert told["devices"] == [json.loads(car("device-key", "--json"))["id"]]
+    with pytest.raises(Refused, match="not signed"):
+        car("install", made)
+    car("sign", made)
+    assert "installed nav@1.0" in car("install", made)
+    assert "whole: nav@1.0" in car("verify", "nav")
+    assert "encrypted 1 of 3 files for 1 devices" in maker(
+        "encrypt", plain, "--for", line, "--file", "labels.txt", "--out", tmp_path / "some.ihb"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Missing option '--for'"),
+        (("--for", "device:00"), "is no device's key"),
+        (("--for", "LINE", "--file", "gone"), "has no file gone"),
+        (("--for", "LINE", "--out", "gone/x.ihb"), "No such file"),
+    ],
+)
+def test_what_cannot_be_encrypted(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    models = Models(tmp_path)
+    line = models("device-key").strip()
+    given = [line if argument == "LINE" else argument for argument in arguments]
+    with pytest.raises(Refused, match=said):
+        models("encrypt", a_bundle(tmp_path, None), *given)

@@ -28,7 +28,15 @@ from numpy.typing import NDArray
 from kernels.gate.word import GateToken
 from runtime.backends.cuda.device import Buffer, CudaError, Device, Graph, Stream, open_device
 from runtime.backends.feeds import check_feeds
-from runtime.backends.protocol import Feeds, Limits, ModelRefused, StepResult, check_memory, model_entry
+from runtime.backends.protocol import (
+    Feeds,
+    Limits,
+    ModelRefused,
+    ModelUnsupported,
+    StepResult,
+    check_memory,
+    model_entry,
+)
 from runtime.backends.tensorrt.engines import EngineCache, EngineSpec, Ranges, build
 from runtime.backends.tensorrt.library import Context, Library, load_library, make_logger
 from runtime.store.bundle import Bundle
@@ -72,10 +80,12 @@ class TensorRTBackend:
 
     def load(self, bundle: Bundle, limits: Limits, role: str = "model") -> TensorRTModel:
         """Loads a model, its engine built if none is kept. Raises BackendMissing, ModelRefused, BundleError."""
-        library = self._library(self.name)
-        device = self._device()
         entry = model_entry(bundle, role)
         where = f"bundle '{bundle.reference}', model '{role}'"
+        if bundle.is_encrypted(entry.file):
+            raise ModelUnsupported(f"{where} is encrypted, and an engine would keep its weights in plain on the disk")
+        library = self._library(self.name)
+        device = self._device()
         options = read_options(entry.options.get(self.name, {}), self.name, where)
         path = bundle.path(entry.file)
         check_memory(bundle, role, max(entry.memory_bytes, path.stat().st_size), limits)
