@@ -1,13 +1,14 @@
-"""Encrypted bundles in a real worker: they run, nothing of them lies in plain in the state; others' fail clearly."""
+"""Encrypted bundles in a real worker: they run, nothing of them lies in plain in the state; others' fail clearly.
+
+What is packed of a model is searched for in tests/backends/test_encrypted.py.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from bench.residency import int8_chain
 from runtime.store.bundle import open_source, pack, sign
 from runtime.store.device_key import DeviceKey
 from runtime.store.encrypt import encrypt
@@ -16,9 +17,9 @@ from runtime.store.manifest import decode_manifest
 from runtime.store.models import ModelStore
 from tests.backends.made import blocks, leaks
 from tests.daemon.car import Car, Desk
-from tests.daemon.test_lanes import BUNDLE, READ, at, drive, status, until
+from tests.daemon.test_lanes import BUNDLE, READ, at, drive, status
 
-FILES = {"recognise": "rec.onnx", "fixed": "fixed.onnx"}
+FILES = {"recognise": "rec.onnx"}
 
 
 def install(folder: Path, *, own: bool | None) -> list[bytes]:
@@ -34,7 +35,6 @@ def install(folder: Path, *, own: bool | None) -> list[bytes]:
     with open_source(BUNDLE) as opened:
         for entry, parts in opened.files(decode_manifest(opened.head()[0])):
             (source / entry.path).write_bytes(b"".join(parts))
-    (source / "fixed.onnx").write_bytes(int8_chain(0))  # of one shape: it is packed when it is loaded
     models = {role: {"file": file, "backends": ["native"]} for role, file in FILES.items()}
     description = {"name": "own", "version": "1", "kind": "text_reader", "licence": "Apache-2.0", "models": models}
     made = folder / "plain.ihb"
@@ -47,26 +47,19 @@ def install(folder: Path, *, own: bool | None) -> list[bytes]:
     return [block for file in FILES.values() for block in blocks((source / file).read_bytes())]
 
 
-def packed(folder: Path) -> list[bytes]:
-    """Returns pieces of all that a worker packed there of a plain bundle."""
-    return [block for path in (folder / "state" / "cache").glob("*.weights") for block in blocks(path.read_bytes())]
-
-
-def run(folder: Path, **settings: str) -> tuple[str, str, int]:
+def run(folder: Path) -> tuple[str, bytes, int]:
     """Runs one job of the model; returns (state, how it ended, models loaded)."""
-    found: list[tuple[str, str, int]] = []
+    found: list[tuple[str, bytes, int]] = []
 
     async def story(made: Car, desks: list[Desk]) -> None:
         made.gate.open()
         job = await made.submit(desktop=at(folder, 0), model="own", **READ)
         ended = await made.until(job, "done", "failed")
-        if settings:
-            await until(made, lambda found: len(found.models) == len(FILES))
         computing = (await status(made)).computing
         view = await made.job(job)
         found.append((view.state, ended.detail, computing.loads if computing else 0))
 
-    drive(folder, story, **settings)
+    drive(folder, story)
     return found[0]
 
 
@@ -75,14 +68,12 @@ def test_it_works_as_the_plain_one_and_the_state_holds_nothing_of_it(tmp_path: P
     plain.mkdir()
     own.mkdir()
     secrets = install(plain, own=None)
-    expected = run(plain, **{"worker.resident": "own"})
-    secrets += (more := packed(plain))
-    assert more, "the plain run packs its weights and keeps them"
+    expected = run(plain)
     assert leaks(plain / "state", secrets)
 
     install(own, own=True)
-    state, reason, _ = run(own, **{"worker.resident": "own"})
-    assert (state, reason) == expected[:2]
+    assert run(own) == expected
+    assert expected[2] == 1, "the model was loaded"
     assert leaks(own / "source", secrets), "the search finds what is there"
     assert leaks(own / "state", secrets) == []
     assert leaks(own / "run", secrets) == []
@@ -93,5 +84,5 @@ def test_a_bundle_for_another_device_fails_its_job_and_says_why(tmp_path: Path) 
     install(tmp_path, own=False)
     state, reason, loads = run(tmp_path)
     assert (state, loads) == ("failed", 0)
-    assert "is encrypted for 1 device, and not for this one" in reason
-    assert "idlehands model device-key" in json.dumps(reason)
+    assert "is encrypted for 1 device, and not for this one" in str(reason)
+    assert "idlehands model device-key" in str(reason)
