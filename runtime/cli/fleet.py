@@ -15,6 +15,7 @@ VERBS = {
     "cancel": ("runtime.cli.fleet_jobs:cancel", "Cancel a job."),
     "top": ("runtime.cli.fleet_jobs:top", "The fleet at a glance, again and again: states, cars, rates."),
     "variants": ("runtime.cli.fleet_jobs:variants", "How the variants of an experiment do, side by side."),
+    "trust": ("runtime.cli.fleet_trust:trust", "Which cars are trusted how far, who is quarantined, and why."),
     "soak": (
         "runtime.cli.fleet_soak:soak",
         "A thousand cars, and everything goes wrong: what is lost, doubled, unpaid.",

@@ -45,6 +45,8 @@ def up(
 
     Mutual TLS 1.3 and one user JWT for everyone; FOLDER/NAME is what NAME needs as fleet.credentials. A cluster of
     your own takes the same credentials: FOLDER/nats/nats.conf shows what its servers need.
+
+    It also checks cars (docs/TRUST.md) and refuses those that failed; `idlehands fleet trust list` shows them.
     """
     from runtime.fleet.credentials import ROLES, Authority
 
@@ -66,6 +68,7 @@ def up(
 async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_json: bool) -> None:
     from runtime.fleet.bookkeeper import Bookkeeper
     from runtime.fleet.books import Books
+    from runtime.fleet.checks import Checker, Quarantine
     from runtime.fleet.connection import Connection, FleetAddress
     from runtime.fleet.credentials import Authority
     from runtime.fleet.server import FleetServer
@@ -83,6 +86,9 @@ async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_
         books = Books(folder / BOOKS, authority.books_key())
         bookkeeper = Bookkeeper(operator, books)
         bookkeeper.start()
+        checker = Checker(operator)
+        keeping = [asyncio.create_task(checker.run())]
+        keeping.append(asyncio.create_task(Quarantine(checker.standings, authority, server).run()))
         _tell(as_json, {"server": server.url, "incarnation": incarnation, "enrolled": issued})
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,6 +98,9 @@ async def _serve(folder: Path, host: str, port: int, issued: dict[str, str], as_
                 await asyncio.wait_for(ended.wait(), 0.5)
         await bookkeeper.stop()
         books.close()
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         await operator.close()
     finally:
         server.stop()

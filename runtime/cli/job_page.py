@@ -43,6 +43,9 @@ taken; a car that lacks them gives the job back at once.
 **Versions.** `reader@>=1.2,<2` is any installed version of `reader` in the range, by the car's own choice: its active
 one if that is in it, else the newest. A car that has none leaves the job to another. The ledger books which it was.
 
+**Verification.** A fleet checks a car by having another do a job again, which only a job with
+`verification.repeatable = true` allows, and compares what both decided on the same frames (docs/TRUST.md).
+
 **Retries.** A yield to the driver costs none. A fault (the session broke, the worker or the car died) does, and delays
 the next try from 1 to 60 s.
 """

@@ -24,7 +24,18 @@ from runtime.daemon.meter import Meter
 from runtime.daemon.returns import Returns, RunEnded, Running
 from runtime.daemon.supervisor import WorkerHandle
 from runtime.daemon.variants import Variants
-from runtime.daemon.worker_link import Assign, Cancel, GivenBack, Intent, Kept, Models, Progress, ToDaemon, Up
+from runtime.daemon.worker_link import (
+    Accounted,
+    Assign,
+    Cancel,
+    GivenBack,
+    Intent,
+    Kept,
+    Models,
+    Progress,
+    ToDaemon,
+    Up,
+)
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
@@ -244,6 +255,8 @@ class Dispatcher:
                 return
             if isinstance(message, Progress):
                 self.returns.progress(known, message)
+            elif isinstance(message, Accounted):
+                self.returns.account(message)
             elif isinstance(message, Intent):
                 await self._keep(known, message)
             else:

@@ -17,7 +17,8 @@ from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
 from runtime.daemon.meter import Meter, Metered
 from runtime.daemon.variants import Variants
-from runtime.daemon.worker_link import Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
+from runtime.daemon.worker_link import Accounted, Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
+from runtime.jobs.account import ACCOUNT
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobState, Result, counted_actions
 from runtime.jobs.store import Claim, JobStore
@@ -103,6 +104,10 @@ class Returns:
             presses=message.presses,
             **times,
         )
+
+    def account(self, message: Accounted) -> None:
+        """A decision was made whose digests are told to whoever compares cars."""
+        self._events.publish(ACCOUNT, message.job, asked=message.asked, said=message.said)
 
     def died(self, running: Running) -> Died:
         """Returns the end of a run whose worker is gone: its CPU time is not known and taken as its wall time."""

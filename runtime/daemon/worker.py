@@ -31,6 +31,7 @@ from runtime.daemon.assets import bundle_for
 from runtime.daemon.channel import Channel
 from runtime.daemon.lanes import Lanes
 from runtime.daemon.worker_link import (
+    Accounted,
     Assign,
     Broken,
     Cancel,
@@ -191,6 +192,7 @@ class WorkerProcess:
             gate=self._gate.token(assigned.gate_epoch),
             think=session,
             on_step=lambda step: self._report_step(assigned, step),
+            on_account=lambda account: self._channel.send(Accounted(assigned.job, assigned.owner_epoch, *account)),
             bundle_sha256=bytes.fromhex(bundle.sha256) if bundle else b"",
             remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
         )

@@ -1,7 +1,7 @@
 """Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
 
     daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent)
-    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Models
+    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Accounted   Models
                        Ended   Yielded   Broken   GivenBack (a promise that cannot be kept)
 
 Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
@@ -91,6 +91,15 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, tag=17):
     times: StepTimes
 
 
+class Accounted(msgspec.Struct, array_like=True, frozen=True, tag=24):
+    """A decision was made, of a job that may be checked by doing it again: see runtime.jobs.account."""
+
+    job: str
+    owner_epoch: int
+    asked: str
+    said: str
+
+
 class Used(msgspec.Struct, array_like=True, frozen=True):
     """What a run used. `unheard` are the presses of an action under way: they may or may not have happened."""
 
@@ -143,4 +152,4 @@ class GivenBack(msgspec.Struct, array_like=True, frozen=True, tag=23):
 
 
 ToWorker = Assign | Cancel | Leave | Kept
-ToDaemon = Up | Intent | Models | Progress | Ended | Yielded | Broken | GivenBack
+ToDaemon = Up | Intent | Models | Progress | Accounted | Ended | Yielded | Broken | GivenBack

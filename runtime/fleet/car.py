@@ -23,9 +23,12 @@ import msgspec
 from runtime.fleet.connection import Connection
 from runtime.fleet.errors import FleetsJob
 from runtime.fleet.offers import NAK
+from runtime.fleet.records import token
 from runtime.fleet.spool import Finished, GivenBack, Kept, Spool
+from runtime.fleet.standings import Standings
 from runtime.fleet.store import NatsJobStore
-from runtime.fleet.streams import PROGRESS
+from runtime.fleet.streams import PROGRESS, PROOF
+from runtime.jobs.account import ACCOUNT
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.life import ClaimLost, Job, JobError, JobEvent, JobState, Result
 from runtime.jobs.spec import JobSpec
@@ -37,6 +40,7 @@ ASKED_S = 0.6  # the daemon asks every quarter of a second while it could take a
 POLL_S = 0.05
 FLUSH_S = 1.0
 NOT_BEGUN = "it was not begun: the car's gate closed"
+STANDING_S = 30.0  # so often, and before every job, it looks whether it is quarantined
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 30.0
 
 
@@ -57,7 +61,8 @@ class CarJobs:
     ) -> None:
         self._local, self._connection, self._spool = local, connection, spool
         self._fleet = NatsJobStore(connection, max_attempts=max_attempts)
-        self._place = {"region": region, "device": device}
+        self._place = {"region": region, "device": device, "car": connection.address.name}
+        self._standings, self._standing_read_s, self._quarantined = Standings(connection), float("-inf"), ""
         self._lease_s, self._asked_for_s = lease_s, asked_s
         self._on_job: Callable[[], None] = lambda: None
         self._mine: dict[str, Kept] = {kept.job.job: kept for kept in spool.read()}
@@ -87,8 +92,13 @@ class CarJobs:
         self._tasks = [asyncio.create_task(self._pull()), asyncio.create_task(self._flush())]
 
     async def tell(self, job: str, kind: str, detail: bytes) -> None:
-        """Tells whoever watches the job at the fleet what happens in its run; nothing is kept of it."""
-        if job in self._mine:
+        """Tells whoever watches the job at the fleet what happens in its run; nothing is kept of it.
+
+        The account of a decision is for the fleet's checks alone.
+        """
+        if job in self._mine and kind == ACCOUNT:
+            await self._connection.say(f"{PROOF}{token(self._connection.address.name)}.{job}", detail)
+        elif job in self._mine:
             await self._connection.say(f"{PROGRESS}{job}.{kind}", detail)
 
     async def submit(self, spec: JobSpec) -> tuple[str, bool]:
@@ -264,6 +274,10 @@ class CarJobs:
                 elif self._able is None or not self._is_asked():
                     self._asked.clear()
                     await self._asked.wait()
+                    self._standing_read_s = float("-inf")
+                    continue
+                elif self._connection.is_up and await self._is_quarantined():
+                    await asyncio.sleep(FLUSH_S)
                     continue
                 elif self._connection.is_up:
                     await self._take_one(self._able)
@@ -273,6 +287,15 @@ class CarJobs:
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LAST_PAUSE_S)
             await asyncio.sleep(POLL_S)
+
+    async def _is_quarantined(self) -> bool:
+        """Returns whether the fleet trusts this car no more: then it asks for nothing, and its server refuses it."""
+        if time.monotonic() - self._standing_read_s > STANDING_S:
+            why = (await self._standings.get(self._connection.address.name)).quarantined
+            if why and why != self._quarantined:
+                log.error("the fleet has quarantined this car: %s", why)
+            self._quarantined, self._standing_read_s = why, time.monotonic()
+        return bool(self._quarantined)
 
     async def _take_one(self, able: Capabilities) -> None:
         groups = await self._fleet.lanes.matching(able)

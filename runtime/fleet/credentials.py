@@ -1,6 +1,6 @@
 """Who is who at a fleet: an authority that issues each car, submitter and operator an identity of its own.
 
-    authority/   operator.nk account.nk system.nk books.key ca.pem ca.key server.pem server.key revoked.json   secret
+    authority/   operator.nk account.nk system.nk books.key ca.pem ca.key server.pem server.key revoked.json … secret
     NAME/        ca.pem cert.pem key.pem user.creds fleet.pub                                            given to NAME
 
 TLS 1.3 both ways: the server knows every client's certificate by the authority's CA. Above it a user JWT, signed by the
@@ -18,7 +18,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,27 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from runtime.fleet.errors import CredentialsError
-from runtime.fleet.streams import HOLD, HOLDS, JOB, JOBS, LANES, OFFER, OFFERS, PROGRESS, RECEIPT, SAMPLE, inbox_of
+from runtime.fleet.streams import (
+    HOLD,
+    HOLDS,
+    JOB,
+    JOBS,
+    LANES,
+    OFFER,
+    OFFERS,
+    PROGRESS,
+    PROOF,
+    RECEIPT,
+    SAMPLE,
+    inbox_of,
+)
 from runtime.ledger.signing import public_hex
 
 VALID_DAYS = 825
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _READ = (f"$JS.API.DIRECT.GET.{JOBS}.>", f"$JS.API.DIRECT.GET.{HOLDS}.>", f"$JS.API.STREAM.INFO.{JOBS}")
 _CHANGE = (f"{JOB}*", f"{HOLD}*", f"{OFFER}>", f"$JS.API.STREAM.MSG.DELETE.{HOLDS}", f"$JS.ACK.{OFFERS}.>")
-_ITSELF = "NAME"  # whose credentials they are
+_SELF = "NAME"  # as one token of a subject: whose credentials they are
 # Role -> (may publish, may hear besides its own inbox). Nobody but the operator may make or purge a stream.
 ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "car": (
@@ -45,7 +58,8 @@ ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *_CHANGE,
             f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.>",
             f"{PROGRESS}>",
-            f"{RECEIPT}{_ITSELF}",
+            f"{PROOF}{_SELF}.*",
+            f"{RECEIPT}{_SELF}",
             f"{SAMPLE}*",
         ),
         (),
@@ -81,7 +95,11 @@ class Authority:
             ("subs", "data", "payload", "imports", "exports", "conn", "leaf", "mem_storage", "disk_storage", "streams",
              "consumer"), -1,
         )  # fmt: skip
-        form = {"limits": {**limits, "wildcards": True}, "revocations": self._revoked(), "type": "account"}
+        form = {
+            "limits": {**limits, "wildcards": True},
+            "revocations": self._quarantined() | self._revoked(),
+            "type": "account",
+        }
         none = {"limits": {**limits, "wildcards": True, "disk_storage": 0, "mem_storage": 0}, "type": "account"}
         return {
             "tls": {
@@ -115,7 +133,7 @@ class Authority:
         publish, hear = ROLES[role]
         inbox = () if role == "operator" else (f"{inbox_of(name)}.>",)
         form = {
-            "pub": {"allow": [f"{RECEIPT}{name}" if it == f"{RECEIPT}{_ITSELF}" else it for it in publish]},
+            "pub": {"allow": [_own_subject(subject, name) for subject in publish]},
             "sub": {"allow": [*hear, *inbox]},
             "subs": -1,
             "data": -1,
@@ -146,6 +164,17 @@ class Authority:
         revoked = self._revoked() | {path.read_text(): int(time.time()) + 1}
         _write(self._own / "revoked.json", json.dumps(revoked).encode())
 
+    def quarantine(self, names: Iterable[str]) -> bool:
+        """Has exactly these refused, besides who is revoked. Returns whether that changes the server's settings."""
+        paths = (self.folder / name / "user.pub" for name in sorted(names) if _NAME.fullmatch(name))
+        keys = [path.read_text() for path in paths if path.exists()]
+        known = self._quarantined()
+        if sorted(known) == sorted(keys):
+            return False
+        kept = {key: known.get(key, int(time.time()) + 1) for key in keys}
+        _write(self._own / "quarantined.json", json.dumps(kept).encode())
+        return True
+
     def _operator_jwt(self) -> str:
         """Returns the operator's own JWT, made once: a server does not take another on a reload."""
         path = self._own / "operator.jwt"
@@ -155,6 +184,10 @@ class Authority:
 
     def _revoked(self) -> dict[str, int]:
         path = self._own / "revoked.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _quarantined(self) -> dict[str, int]:
+        path = self._own / "quarantined.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def _nkey(self, name: str, prefix: int) -> Any:
@@ -207,6 +240,10 @@ _USAGE_CA = x509.KeyUsage(
     digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
     key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
 )  # fmt: skip
+
+
+def _own_subject(subject: str, name: str) -> str:
+    return ".".join(name if part == _SELF else part for part in subject.split("."))
 
 
 def _jwt(signer: Any, subject: str, name: str, form: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ JOBS, HOLDS, OFFERS = "IH_JOBS", "IH_HOLDS", "IH_OFFERS"
 JOB, HOLD, OFFER = "ih.job.", "ih.hold.", "ih.offer."
 LANES, CAR, SAMPLE = "ih.lanes", "ih.car.", "ih.sample."
 RECEIPT = "ih.receipt."  # core NATS: a car's receipt, answered with the fleet's counter-signature
+PROOF = "ih.proof."  # core NATS: ih.proof.CAR.JOB, what CAR tells of a decision; see runtime.fleet.checks
 PROGRESS = "ih.progress."  # core NATS, kept nowhere: what happens in a run, for whoever watches
 INCARNATION = "idlehands.incarnation"
 NEEDED = (2, 11)

@@ -26,6 +26,7 @@ from runtime.desktop.errors import SessionError, SessionLost
 from runtime.desktop.frame import Frame
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
+from runtime.jobs.account import Account, account_of
 from runtime.jobs.checkpoint import Checkpoint, Memory
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
@@ -99,6 +100,7 @@ class Runner:
     gate: GateToken | None
     think: Executor
     on_step: Callable[[Step], None] = lambda step: None
+    on_account: Callable[[Account], None] = lambda account: None  # for jobs that are checked by doing them again
     remember: Callable[[Checkpoint], Awaitable[None]] = _forget
     bundle_sha256: bytes = b""
     memory: Memory = field(default_factory=Memory)
@@ -108,6 +110,7 @@ class Runner:
     _stopped_ns: int = 0
     _is_thinking: bool = False
     _actions_before: int = 0
+    _account: Account | None = None
 
     def __post_init__(self) -> None:
         if self.claim.checkpoint is not None:
@@ -201,13 +204,19 @@ class Runner:
             raise ValueError(
                 f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
             )
+        if self._account is not None:
+            self.on_account(self._account)
         return decided
 
     def _think(self, view: Frame) -> Decision | Preempted:
         """In the thinking thread: decides, and notes when the kernels had returned (the loop hears of it later)."""
         self._is_thinking = True
         try:
-            return self.agent.decide(view, self.spec.instruction, self.memory.state, self.gate)
+            state = self.memory.state
+            decided = self.agent.decide(view, self.spec.instruction, state, self.gate)
+            if self.spec.verification.repeatable and isinstance(decided, Decision):
+                self._account = account_of(view, self.spec.instruction, state, decided, self.bundle_sha256)
+            return decided
         finally:
             self._stopped_ns = boottime_ns()
             self._is_thinking = False

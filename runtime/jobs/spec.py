@@ -37,7 +37,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SPEC_VERSION = 2  # 2: `needs`, `variants`, `retries`
+SPEC_VERSION = 3  # 2: `needs`, `variants`, `retries`; 3: `verification`, `needs.other_than`
 SPEC_FILE_CAP_BYTES = 1 << 20
 _PLACE = r"^([a-z0-9][a-z0-9_-]*)?\Z"
 _MODEL = rf"^([a-z0-9][a-z0-9._-]*(@([0-9A-Za-z][0-9A-Za-z.+-]*|{RANGE}))?)?\Z"
@@ -70,6 +70,19 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Annotated[str, Meta(pattern=_PLACE, max_length=32, description="a device class, such as orin-64")] = ""
     memory_MiB: Annotated[int, Meta(ge=0, le=1_048_576, description="MiB free for models")] = 0
     plugged_in: Annotated[bool, Meta(description="only while the car is charging or connected")] = False
+    other_than: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...],
+        Meta(max_length=16, description="cars of a fleet that are not given the job"),
+    ] = ()
+
+
+class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a fleet may check the car that did the job: only by having another car do it again."""
+
+    repeatable: Annotated[
+        bool, Meta(description="a test desktop: it begins every session the same, and the job may be done again")
+    ] = False
+    rate: Annotated[float, Meta(ge=0, le=1, description="the least share of such jobs that is checked")] = 0.0
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +131,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     deadline_s: Annotated[float, Meta(ge=0.001, le=31_536_000, description="seconds from the submission")] | None = None
     limits: Limits = Limits()
     needs: Needs = Needs()
+    verification: Verification = Verification()
     idempotency_key: Annotated[str, Meta(max_length=256, description="the same key is the same job")] = ""
     labels: Annotated[
         dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=256)]],
@@ -159,7 +173,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise SpecError(f"this is no job of version {SPEC_VERSION}: {error}") from error
 
 
-PARTS: tuple[type[msgspec.Struct], ...] = (Limits, Needs)  # the tables within a job, under their names in small letters
+PARTS: tuple[type[msgspec.Struct], ...] = (
+    Limits,
+    Needs,
+    Verification,
+)  # the tables within a job, under their names in small letters
 
 
 def load_jobs(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> tuple[JobSpec, ...]:
@@ -245,7 +263,8 @@ def _expected(rule: Any) -> str:
     if isinstance(rule, msgspec.inspect.BoolType):
         return "true or false"
     if isinstance(rule, msgspec.inspect.VarTupleType):
-        return "a list of tables"
+        is_text = not isinstance(rule.item_type, msgspec.inspect.StructType)
+        return "a list of texts" if is_text else "a list of tables"
     return "a table of texts" if isinstance(rule, msgspec.inspect.DictType) else "a table"
 
 

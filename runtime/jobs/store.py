@@ -42,6 +42,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     resident: frozenset[str] = frozenset()
     region: str = ""
     device: str = ""
+    car: str = ""
     memory_MiB: int | None = None
     is_plugged_in: bool | None = None
     versions: dict[str, tuple[str, ...]] | None = None
@@ -55,6 +56,7 @@ class Capabilities(msgspec.Struct, frozen=True):
             and (self.longest_s is None or spec.limits.max_s <= self.longest_s)
             and needs.region in ("", self.region)
             and needs.device in ("", self.device)
+            and self.car not in needs.other_than
             and (self.memory_MiB is None or needs.memory_MiB <= self.memory_MiB)
             and (self.is_plugged_in is not False or not needs.plugged_in)
             and self._has_version(spec.model)

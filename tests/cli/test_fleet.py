@@ -12,8 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from runtime.cli.fleet import fleet
-from runtime.cli.fleet_jobs import NoFleet
+from runtime.cli.fleet_jobs import NoFleet, with_fleet
 from runtime.cli.fleet_up import EnrolWhat
+from runtime.fleet.client import Submitter
+from runtime.fleet.errors import ServerRefused
+from runtime.fleet.standings import Standings, UnknownCar
+from runtime.fleet.trust import failed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +65,24 @@ def test_jobs_from_a_terminal(flags: list[str], tmp_path: Path) -> None:
     assert json.loads(run("top", "--count", "1", "--json", *flags))["states"] == {"queued": 1, "cancelled": 1}
     (row,) = json.loads(run("variants", "--json", *flags))
     assert (row["jobs"], row["over"], row["done"]) == (2, 1, 0)
+
+
+def test_the_cars_standings_from_a_terminal(flags: list[str], tmp_path: Path) -> None:
+    assert json.loads(run("trust", "list", "--json", *flags)) == []
+    operator = [flag.replace("/fleet/me", "/fleet/operator").replace("name=me", "name=operator") for flag in flags]
+    with pytest.raises(UnknownCar, match="car-9"):
+        run("trust", "release", "car-9", *operator)
+
+    async def lied(fleet: Submitter) -> None:
+        await Standings(fleet.connection).change("car-1", lambda known, now_ns: failed(known, "it lied", now_ns))
+
+    with_fleet(None, tuple(operator[1::2]), lied)
+    (row,) = json.loads(run("trust", "list", "--json", *flags))
+    assert (row["car"], row["standing"], row["quarantined"], row["failures"]) == ("car-1", "quarantined", "it lied", 1)
+    assert "it lied" in run("trust", "list", *flags)
+    with pytest.raises(ServerRefused):
+        run("trust", "release", "car-1", *flags)  # a submitter may not
+    assert json.loads(run("trust", "release", "car-1", "--json", *operator))["standing"] == "new"
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

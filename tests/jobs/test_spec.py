@@ -100,7 +100,7 @@ def test_a_task_list_is_a_job_each() -> None:
         ({"agent": "os.system"}, None),
         ({"agent": "a b"}, "agent must be an agent's kind, such as block_clicker, got 'a b'"),
         ({"labels": {"a": 1}}, "labels must be a table of texts, got {'a': 1}"),
-        ({"version": 3}, "version must be an integer from 1 to 2, got 3"),
+        ({"version": 4}, "version must be an integer from 1 to 3, got 4"),
         ({"needs": {"regoin": "eu"}}, "needs.regoin is not a field of a job; did you mean region?"),
         (
             {"needs": {"region": "EU west"}},
@@ -164,7 +164,7 @@ def test_a_spec_in_a_log_shows_no_secret() -> None:
 def test_every_field_is_in_the_table_with_words() -> None:
     names = [name for name, expected, text in spec_fields() if expected and text]
     assert len(names) == len(spec_fields())
-    assert set(JobSpec.__struct_fields__) - {"limits", "needs"} <= set(names)
+    assert set(JobSpec.__struct_fields__) - {"limits", "needs", "verification"} <= set(names)
 
 
 @given(data=st.binary(max_size=200))
@@ -192,7 +192,7 @@ def test_any_tree_is_taken_or_refused_clearly(tree: dict[str, Any], with_base: b
 
 def test_a_later_version_is_refused() -> None:
     (spec,) = parse_jobs(MINIMAL, where="f")
-    with pytest.raises(SpecError, match="version 2"):
+    with pytest.raises(SpecError, match="version 3"):
         JobSpec.decode(msgspec.msgpack.encode({**msgspec.to_builtins(spec), "mood": "sunny"}))
 
 
