@@ -35,6 +35,10 @@ class CountedGate:
     def as_token(self) -> GateToken:
         return cast(GateToken, self)
 
+    def until(self, until_ns: int) -> GateToken:
+        """The gate without a window: the looks are this one's window, so it is open unless it never was."""
+        return CountedGate(0 if self.looks == 0 else None).as_token()
+
 
 def chain(layers: int, *, width: int = 64, rows: int | str = "n") -> bytes:
     """Returns an ONNX model of `layers` matrix products with a Relu each: x (rows, width) -> y (rows, width)."""
