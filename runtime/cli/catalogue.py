@@ -19,6 +19,7 @@ OPTIONAL = (
     "onnx",
     "onnxruntime",
     "cuda",
+    "pycuda",
     "tensorrt",
     "tensorrt_rtx",
     "can",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from runtime.agent.errors import AssetMissing
 from runtime.backends.protocol import Limits, Model, load_model
-from runtime.jobs.spec import JobSpec
 from runtime.store.bundle import Bundle
-from runtime.store.models import ModelStore
 
 
 class BundleAssets:
@@ -34,12 +32,3 @@ class BundleAssets:
         if all(entry.path != path for entry in self.bundle.manifest.files):
             raise AssetMissing(f"bundle '{self.bundle.reference}' has no file {path!r}")
         return self.bundle.read(path)
-
-
-def bundle_for(spec: JobSpec, store: ModelStore) -> Bundle | None:
-    """Returns the bundle of a job's agent: the one that it names, or the active one of its agent's kind, or None.
-
-    Raises ModelNotFound for a model that is named and not installed, UntrustedBundle, BundleError.
-    """
-    name = spec.model or next((one.name for one in store.list_models() if one.is_active and one.kind == spec.agent), "")
-    return store.get(name) if name else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from runtime.daemon.assets import bundle_for
+from runtime.daemon.bundle_choice import bundle_for
 from runtime.daemon.worker_link import Ended
 from runtime.jobs.life import Job, JobState
 from runtime.jobs.spec import JobSpec

@@ -27,7 +27,7 @@ import msgspec
 from kernels.errors import IdlehandsError
 from kernels.gate.word import REASONS, GateReader, State
 from runtime.config.config import Worker as WorkerSettings
-from runtime.daemon.assets import bundle_for
+from runtime.daemon.bundle_choice import bundle_for
 from runtime.daemon.channel import Channel
 from runtime.daemon.lanes import Lanes
 from runtime.daemon.worker_link import (
