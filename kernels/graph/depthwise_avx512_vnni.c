@@ -98,7 +98,7 @@ static inline __attribute__((always_inline)) void one(const lines_args *t, int64
     store(t, acc, lines, px);
 }
 
-/* Two neighbouring pixels of two lines, stride 1: each column serves both pixels, each weight is loaded once. */
+/* Two neighbouring pixels of two lines, a tap as far apart as a pixel: each column serves both, each weight is loaded once. */
 static inline __attribute__((always_inline)) void two(const lines_args *t, int64_t px, int64_t kw) {
     __m256i acc[2][2][4], a[4], b[4]; /* pixel, line, quarter */
     _Pragma("GCC unroll 2") for (int l = 0; l < 2; l++)
@@ -184,7 +184,7 @@ static void lines_of(const int64_t *p, uint8_t *const *region, const ends *end, 
             t.w = w + b * kw * t.groups * (1 + pair) * 128;
             t.out[0] = out + c0 + px0 * t.out_step;
             t.out[1] = t.out[0] + p[IH_depthwise_out_line]; /* not written where there is one line */
-            block_lines(&t, lines, 1 + pair, p[IH_depthwise_stride_x] == 1 && fold == 1);
+            block_lines(&t, lines, 1 + pair, t.tap == t.step);
         }
 }
 

@@ -163,6 +163,21 @@ def test_integer_depthwise_convolution(s: Shape, activation: type[np.generic]) -
     check_equal(b.model(), s.feed())
 
 
+@pytest.mark.parametrize("c", [2, 8, 16, 32, 40])
+@pytest.mark.parametrize(("kernel", "dilations", "strides"), [
+    ((1, 3), (1, 3), (1, 1)), ((3, 3), (1, 2), (1, 1)), ((3, 5), (1, 2), (1, 2)), ((5, 5), (1, 4), (1, 1)),
+])  # fmt: skip
+def test_depthwise_taps_further_apart_than_pixels(
+    c: int, kernel: tuple[int, int], dilations: tuple[int, int], strides: tuple[int, int]
+) -> None:
+    """Two pixels share an input column only where the next tap is the next pixel."""
+    s = Shape(1, c, c, c, (6, 23), kernel, strides, dilations, (0, 2, 0, 3), c)
+    b = Builder(c)
+    x = b.q(b.input("x", list(s.input)), 0.05, 100)
+    b.output(b.q(b.conv(x, 0.05, c, c, kernel, c, **s.attributes), 0.3, 120))
+    check_equal(b.model(), s.feed())
+
+
 @SWEEP
 @given(shapes(), shapes())
 def test_two_convolutions_that_want_different_borders(s: Shape, t: Shape) -> None:
