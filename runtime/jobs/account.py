@@ -10,12 +10,13 @@ word or a place leaving either of them.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from runtime.agent.protocol import Decision
-from runtime.desktop.frame import Frame
+if TYPE_CHECKING:  # the daemon reads accounts too, and must not bring the worker's numpy
+    from runtime.agent.protocol import Decision
+    from runtime.desktop.frame import Frame
 
 DIGEST_CHARACTERS = 32
 ACCOUNT = "account"  # the kind of the event that tells one

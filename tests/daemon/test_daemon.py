@@ -213,3 +213,9 @@ def test_a_daemon_with_no_job_is_small(tmp_path: Path) -> None:
         assert rss_MiB < 60
 
     drive(tmp_path, story)
+
+
+def test_a_daemon_brings_no_numpy() -> None:
+    """Arrays are the worker's; they would be a quarter of the daemon's memory."""
+    check = "import runtime.daemon.serve, sys; sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
