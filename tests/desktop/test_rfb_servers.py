@@ -59,7 +59,7 @@ def x11vnc(display: str, x_client: XClient, tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         wait_until(lambda: answers(port))
         yield f"127.0.0.1:{port}"
-        process.terminate()
+        process.kill()  # asked to end, it sometimes waits for ever for a lock of its own
 
 
 @needs_x11vnc
