@@ -16,7 +16,7 @@ from runtime.store.keys import SigningKey, TrustedKeys
 from runtime.store.publish import publish
 from runtime.transport.identity import Identity
 from runtime.transport.relay import serve_relay
-from runtime.transport.rendezvous import new_token
+from runtime.transport.rendezvous import RelayListener, new_token
 from runtime.transport.share import PART_BYTES, PeerSource, share
 from tests.store.made import a_bundle, a_store
 from tests.transport.links import identities
@@ -37,6 +37,8 @@ def shared(folder: Path, url: str, identity: Identity | None) -> Iterator[str]:
             relay, _ = await serve_relay("127.0.0.1", 0)
             where = f"relay://127.0.0.1:{relay.address.rpartition(':')[2]}/{new_token()}"
         server = await share(folder, where, identity)
+        if isinstance(server, RelayListener):  # it waits at the relay in its own time
+            await asyncio.wait_for(server.is_waiting.wait(), 20)
         address[0] = server.address
         ready.set()
         await stop.wait()
