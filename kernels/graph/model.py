@@ -169,18 +169,14 @@ class GraphModel:
         """Returns the model in the file or bytes `source`.
 
         `sha256` is the hash of its bytes (hexadecimal) where that is known and was verified: what is cached is then
-        loaded without reading them.
+        loaded without reading them. `cache_dir` keeps packed weights and plans, by content, for the next load.
+        `variant` forces an instruction set (see `supported_variants`). A model whose input shapes are fixed is compiled
+        at once, another at the first `prepare` or `start` of each set of shapes. `independent_batch` promises that the
+        first axis of every input and output counts images that do not look at each other, as in any ordinary network: a
+        batch is then run image by image.
 
-        `cache_dir` keeps packed weights and plans, by content,
-            for the next load. `variant` forces an instruction set (see
-        `supported_variants`). A model whose input shapes are fixed is compiled at once,
-            another at the first `prepare` or
-        `start` of each set of shapes. `independent_batch` promises that the first axis of every input and output
-            counts images that do
-        not look at each other,
-            as in any ordinary network: a batch is then run image by image. Raises MalformedModelError,
-            UnsupportedModelError (naming op, node and model), or
-        GraphError for a file that cannot be read.
+        Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or GraphError for a file that
+        cannot be read.
         """
         known = supported_variants()
         chosen = known[0] if variant is None else variant

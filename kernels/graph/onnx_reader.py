@@ -24,6 +24,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from kernels.graph import planning
 from kernels.graph.errors import MalformedModelError, UnsupportedModelError
 
 Array: TypeAlias = npt.NDArray[np.generic]
@@ -34,6 +35,7 @@ MAX_DIM = 1 << 31
 MAX_ELEMENTS = 1 << 28
 MAX_RANK = 8
 MAX_NODES = 100_000
+MAX_VARINT = 10  # bytes of a number of 64 bits
 
 # TensorProto.DataType -> numpy
 DTYPES: dict[int, type[np.generic]] = {
@@ -156,13 +158,26 @@ def _signed(value: int) -> int:
 
 def _repeated_ints(fields: _Fields, number: int) -> tuple[int, ...]:
     """Returns a repeated int64, packed or not."""
-    values = list(fields.ints.get(number, ()))
+    values = [_signed(value) for value in fields.ints.get(number, ())]
     for blob in fields.blobs.get(number, ()):
-        at = 0
-        while at < len(blob):
-            value, at = _varint(blob, at)
-            values.append(value)
-    return tuple(_signed(value) for value in values)
+        values += _packed_ints(blob)
+    return tuple(values)
+
+
+def _packed_ints(blob: memoryview) -> list[int]:
+    data = np.frombuffer(blob, np.uint8)
+    if not data.size:
+        return []
+    ends = np.flatnonzero(data < 0x80)
+    if not ends.size or ends[-1] != data.size - 1:
+        raise MalformedModelError(f"the model is cut short inside the last number of {data.size} packed bytes")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends - starts + 1
+    if sizes.max() > MAX_VARINT:
+        raise MalformedModelError(f"a packed number of more than 64 bits, at byte {starts[sizes.argmax()]}")
+    shifts = (np.arange(data.size) - np.repeat(starts, sizes)).astype(np.uint64) * np.uint64(7)
+    parts = (data & 0x7F).astype(np.uint64) << shifts
+    return np.bitwise_or.reduceat(parts, starts).view(np.int64).tolist()
 
 
 def _repeated_fixed(fields: _Fields, number: int, code: str) -> list[float]:
@@ -303,7 +318,9 @@ def _opset(model: _Fields) -> int:
 
 
 def _messages(fields: _Fields, number: int) -> Iterator[memoryview]:
-    return iter(fields.blobs.get(number, ()))
+    for blob in fields.blobs.get(number, ()):
+        planning.check()
+        yield blob
 
 
 def read_onnx(data: bytes | memoryview) -> Graph:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernels.graph import planning
+
 LANES = 16
 COLUMN_LANES = 32
 
@@ -22,9 +24,14 @@ def pack_dense(w: Int8, merged: bool) -> bytes:
     n, kh, kw, c = w.shape
     runs = w.reshape(n, kh, kw * c) if merged else w.reshape(n, kh * kw, c)
     groups, blocks = -(-runs.shape[2] // 4), -(-n // LANES)
-    padded = np.zeros((blocks * LANES, runs.shape[1], groups * 4), np.int8)
-    padded[:n, :, : runs.shape[2]] = runs
-    return bytes(padded.reshape(blocks, LANES, runs.shape[1] * groups, 4).transpose(0, 2, 1, 3).tobytes())
+    packed = np.empty((blocks, runs.shape[1] * groups, LANES, 4), np.int8)
+    for block in range(blocks):
+        planning.check()
+        some = runs[block * LANES : (block + 1) * LANES]
+        padded = np.zeros((LANES, runs.shape[1], groups * 4), np.int8)
+        padded[: len(some), :, : runs.shape[2]] = some
+        packed[block] = padded.reshape(LANES, -1, 4).transpose(1, 0, 2)
+    return packed.tobytes()
 
 
 def pack_depthwise(w: Int8) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from kernels.graph import _graph
+from kernels.graph import _graph, planning
 from kernels.graph.compile import compile_graph
 from kernels.graph.emit import ALIGN, ARENA, LEAF, Blob, Emitter, Machine, Op, Ref
 from kernels.graph.errors import MalformedModelError, UnsupportedModelError
@@ -59,6 +59,7 @@ def plan_arena(ops: list[Op]) -> int:
     placed: list[_Placed] = []
     top = 0
     for now in sorted(life.values(), key=lambda one: (-one.buffer.size, one.first)):
+        planning.check()
         taken = sorted((p.buffer.offset, p.buffer.size) for p in placed if p.first <= now.last and now.first <= p.last)
         at = 0
         for start, size in taken:
@@ -103,7 +104,11 @@ def finish(emitter: Emitter) -> tuple[bytes, bytes, int]:
         for index, ref in enumerate(op.leaves):
             assert op.leaf_table is not None
             struct.pack_into("<q", constants, op.leaf_table.offset + index * LEAF.size, encode(ref, False))
-    return b"".join(encode_op(op) for op in emitter.ops), bytes(constants), arena_bytes
+    encoded = []
+    for op in emitter.ops:
+        planning.check()
+        encoded.append(encode_op(op))
+    return b"".join(encoded), bytes(constants), arena_bytes
 
 
 def make_plan(graph: Graph, shapes: Mapping[str, Dims], weights: Blob, variant: str) -> Plan:

@@ -1,7 +1,7 @@
 """Planning that can be stopped: compiling a new set of shapes takes a third of a second, and the gate may close in it.
 
     with stoppable(lambda: not token.is_open()):
-        run = model.start(feeds)                   # raises PlanningStopped between two nodes; nothing of it is kept
+        run = model.start(feeds)                   # raises PlanningStopped; nothing of it is kept
 
 It holds for the thread that says so, because the compiler has no business with gates.
 """
@@ -26,7 +26,7 @@ _wish = _Wish()
 
 @contextmanager
 def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Has this thread's planning ask `should_stop` before every node."""
+    """Has this thread's planning ask `should_stop` at every step: a node, a tensor, a block of weights, an op."""
     before, _wish.should_stop = _wish.should_stop, should_stop
     try:
         yield

@@ -90,13 +90,12 @@ class Requantise:
 def requantisation(x: View, w: npt.NDArray[np.int8], w_zero: int, scale: F32, bias: Int32, flipped: bool) -> Requantise:
     """Folds the zero point of `x` into the bias. `w` is (n, k)."""
     assert x.quant is not None
-    sums = w.astype(np.int64).sum(axis=1)
+    sums = w.sum(axis=1, dtype=np.int64)
+    magnitudes = np.abs(w).view(np.uint8).sum(axis=1, dtype=np.int64)  # as u8 also of -128
     zero = x.quant.zero
     folded = bias.astype(np.int64) - zero * (sums - w.shape[1] * w_zero)
     # |acc| <= 255 * (sum |w| + k |w_zero|) whatever the input: it must stay an int32
-    bound = (
-        np.abs(folded) + 255 * (np.abs(w.astype(np.int64)).sum(axis=1) + w.shape[1] * abs(w_zero)) + 128 * np.abs(sums)
-    )
+    bound = np.abs(folded) + 255 * (magnitudes + w.shape[1] * abs(w_zero)) + 128 * np.abs(sums)
     if bound.size and not fits_int32(float(bound.max())):
         raise UnsupportedModelError("a product whose int32 sums could overflow")
     if flipped:  # kernels that read activations as s8 see x - 128

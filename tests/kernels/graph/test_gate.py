@@ -164,14 +164,14 @@ def _has_run_out(asked: Iterator[int]) -> bool:
     return next(asked, None) is None
 
 
-def test_planning_stops_between_two_nodes_and_leaves_the_model_whole() -> None:
+def test_planning_that_was_stopped_leaves_the_model_whole() -> None:
     whole = GraphModel.load(model())
     feeds = {"x": np.random.default_rng(5).uniform(-4, 4, (1, 3, 40, 56)).astype(np.float32)}
     expected_run = whole.start(feeds)
     expected_run.step()
     expected = expected_run.outputs()
     stopped = GraphModel.load(model(rows="rows"))
-    for most in range(1, 40):
+    for most in range(1, 1000, 7):
         asked = iter(range(most))
         try:
             with stoppable(functools.partial(_has_run_out, asked)):
