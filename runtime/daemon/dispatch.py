@@ -56,6 +56,7 @@ class WorkerGone:
 
     pid: int
     at_ns: int
+    how: str
 
 
 class Dispatcher:
@@ -71,7 +72,7 @@ class Dispatcher:
         self.returns = Returns(jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W, self._variants)
         self._inbox: asyncio.Queue[ToDaemon | WorkerGone | None] = asyncio.Queue()
         self._worker = WorkerHandle(
-            config, self._inbox.put_nowait, lambda pid, at_ns: self._inbox.put_nowait(WorkerGone(pid, at_ns))
+            config, self._inbox.put_nowait, lambda *end: self._inbox.put_nowait(WorkerGone(*end))
         )
         self._unsettled: deque[tuple[Running, RunEnded]] = deque()
         self._settle_at_s = 0.0
@@ -238,9 +239,9 @@ class Dispatcher:
         if message is None:
             return
         if isinstance(message, WorkerGone):
-            self._events.publish("worker_ended", pid=message.pid, at_ns=message.at_ns)
+            self._events.publish("worker_ended", pid=message.pid, at_ns=message.at_ns, how=message.how)
             for running in self.running.values():
-                self._unsettled.append((running, self.returns.died(running)))
+                self._unsettled.append((running, self.returns.died(running, message.how)))
             self.running.clear()
             self.models, self.computing, self._full_until_s = (), None, 0.0
             await self._settle()

@@ -51,12 +51,13 @@ class Running:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker ended without a word about its run; `seconds` is what the daemon saw of it.
+    """The worker ended without a word about its run (`how` says the rest); `seconds` is what the daemon saw of it.
 
     Its actions are those that the last checkpoint knows: the one under way is counted by who goes on, if the desktop
     says that it was applied."""
 
     used: Used
+    how: str
 
 
 RunEnded = Ended | Yielded | Broken | GivenBack | Died
@@ -109,12 +110,12 @@ class Returns:
         """A decision was made whose digests are told to whoever compares cars."""
         self._events.publish(ACCOUNT, message.job, asked=message.asked, said=message.said)
 
-    def died(self, running: Running) -> Died:
-        """Returns the end of a run whose worker is gone: its CPU time is not known and taken as its wall time."""
+    def died(self, running: Running, how: str) -> Died:
+        """Returns the end of a run whose worker is gone; its CPU time is not known: its wall time is taken."""
         seconds = time.monotonic() - running.began_s
         before = running.claim.checkpoint.actions() if running.claim.checkpoint else 0
         now = Checkpoint.decode(running.checkpoint).actions() if running.checkpoint else before
-        return Died(Used(max(0, now - before), seconds, seconds, ()))
+        return Died(Used(max(0, now - before), seconds, seconds, ()), how)
 
     async def settle(self, running: Running, ended: RunEnded) -> None:
         """Books the run, then finishes its job or gives it back."""
@@ -146,7 +147,7 @@ class Returns:
             running = Running(Claim(job.job, job.owner_epoch), job, (0, 0), b"", 0.0, 0.0)
             running.is_booked = (job.job, job.owner_epoch) in booked
             actions = counted_actions(job) - job.actions
-            await self.settle(running, Died(Used(actions, seconds, seconds, ())))
+            await self.settle(running, Died(Used(actions, seconds, seconds, ()), "died with its daemon"))
         return len(left)
 
     async def _book(self, running: Running, used: Used) -> None:
@@ -199,8 +200,10 @@ class Returns:
             self._metrics.add("jobs_given_back", kind="refused")
             self._events.publish("given_back", claim.job, reason=ended.reason)
         else:
-            kind, error = ("broken", ended.error) if isinstance(ended, Broken) else ("worker_died", "its worker died")
-            last = ended.checkpoint if isinstance(ended, Broken) else running.checkpoint
+            if isinstance(ended, Broken):
+                kind, error, last = "broken", ended.error, ended.checkpoint
+            else:
+                kind, error, last = "worker_died", f"its worker {ended.how}", running.checkpoint
             checkpoint_or_none = Checkpoint.decode(last) if last else None
             state = await self._jobs.release(claim, error, checkpoint_or_none, actions=actions, is_fault=True)
             self._metrics.add("jobs_given_back", kind="fault")

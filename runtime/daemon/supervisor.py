@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -23,11 +24,18 @@ log = logging.getLogger("idlehands.supervisor")
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 10.0
 
 
+def describe_end(status: int) -> str:
+    """Returns how a process ended, from its exit status as `subprocess` has it (below 0: by that signal)."""
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was killed by signal {-status} ({signal.strsignal(-status) or 'unknown'})"
+
+
 class WorkerHandle:
-    """Holds at most one worker process. `on_message` hears it; `on_end` hears that it is gone (and when)."""
+    """Holds at most one worker process. `on_message` hears it; `on_end` hears its pid, and when and how it ended."""
 
     def __init__(
-        self, config: Config, on_message: Callable[[ToDaemon], None], on_end: Callable[[int, int], None]
+        self, config: Config, on_message: Callable[[ToDaemon], None], on_end: Callable[[int, int, str], None]
     ) -> None:
         self._config = config
         self._on_message = on_message
@@ -36,6 +44,7 @@ class WorkerHandle:
         self._channel: Channel[ToDaemon] | None = None
         self._task: asyncio.Task[None] | None = None
         self._kill: asyncio.TimerHandle | None = None
+        self._killed_because = ""
         self._backoff_s = FIRST_BACKOFF_S
         self._not_before_s = 0.0
         self.is_up = False
@@ -65,11 +74,14 @@ class WorkerHandle:
         """The worker is expected to leave by itself: makes sure of it."""
         if self._process is not None and self._kill is None:
             loop = asyncio.get_running_loop()
-            self._kill = loop.call_later(self._config.worker.grace_s, self._kill_now)
+            grace_s = self._config.worker.grace_s
+            why = f"did not leave within its grace of {grace_s:g} s and was killed"
+            self._kill = loop.call_later(grace_s, self._kill_now, why)
 
-    def _kill_now(self) -> None:
+    def _kill_now(self, why: str) -> None:
         if self._process is not None and self._process.returncode is None:
-            log.warning("worker %d did not leave within its grace and is killed", self._process.pid)
+            log.warning("worker %d %s", self._process.pid, why)
+            self._killed_because = why
             self._process.kill()
 
     async def wait_gone(self) -> None:
@@ -109,23 +121,24 @@ class WorkerHandle:
             await self._channel.close()
             self._channel = None
             self.kill_after_grace()
-            await self._process.wait()
+            status = await self._process.wait()
             ended_ns = boottime_ns()
+            how = self._killed_because or describe_end(status)
             if self._kill is not None:
                 self._kill.cancel()
             self._kill = self._process = self._task = None
+            self._killed_because = ""
             if not came_up:
                 self._not_before_s = asyncio.get_running_loop().time() + self._backoff_s
                 self._backoff_s = min(self._backoff_s * 2, LAST_BACKOFF_S)
-            self._on_end(pid, ended_ns)
+            self._on_end(pid, ended_ns, how)
 
     async def _listen(self, channel: Channel[ToDaemon]) -> None:
         while True:
             try:
                 message = await channel.receive()
             except BadMessage as error:
-                log.error("worker %s is ended: %s", self.pid, error)
-                self._kill_now()
+                self._kill_now(f"is not understood and was killed: {error}")
                 return
             if message is None:
                 return
