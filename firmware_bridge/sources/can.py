@@ -10,7 +10,9 @@ A frame's time is the kernel's, taken when it arrived: what waited in a queue wh
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import unquote
@@ -19,14 +21,16 @@ import can
 
 from firmware_bridge.clock import Clock
 from firmware_bridge.errors import SourceError
-from firmware_bridge.readings import Reading
+from firmware_bridge.readings import Quality, Reading, Value
 from firmware_bridge.sources.can_decode import Counts, Decoder
 from firmware_bridge.sources.can_map import CarMap, load_map
 from firmware_bridge.sources.table import SourceUrl
 
-# After so many frames in a row the loop turns, so that a flood cannot keep the policy from being evaluated.
+# After so many readings in a row the loop turns, so that a flood cannot keep the policy from being evaluated.
 _BATCH = 64
-_POLL_NS = 2_000_000
+_MOST_WAITING = 10_000
+_SPACING_NS = 15_000_000  # less than a period of the policy's
+_LISTEN_S = 0.25  # how long the thread takes to notice that it is to end
 # Keywords that ask an interface of python-can not to acknowledge either, where it can be asked.
 _LISTEN_ONLY: dict[str, dict[str, Any]] = {"slcan": {"listen_only": True}, "pcan": {"state": can.BusState.PASSIVE}}
 
@@ -83,36 +87,69 @@ class CanSource:
     async def readings(self, clock: Clock) -> AsyncIterator[Reading]:
         """Yields what the bus says. Raises SourceError when it cannot be opened or breaks."""
         bus = self._open()
-        ready = asyncio.Event()
         loop = asyncio.get_running_loop()
-        descriptor = _descriptor(bus)
+        heard: deque[Reading | SourceError] = deque()
+        ready, stopping = asyncio.Event(), threading.Event()
+        listener = threading.Thread(
+            target=self._listen,
+            args=(bus, clock, heard, lambda: loop.call_soon_threadsafe(ready.set), stopping),
+            name="can",
+            daemon=True,
+        )
+        listener.start()
         try:
-            if descriptor is not None:
-                loop.add_reader(descriptor, ready.set)
             while True:
+                await ready.wait()
                 ready.clear()
                 for _ in range(_BATCH):
-                    message = self._receive(bus)
-                    if message is None:
+                    if not heard:
                         break
-                    if not (message.is_error_frame or message.is_remote_frame):
-                        time_ns = self._time_ns(message.timestamp, clock)
-                        data = bytes(message.data)
-                        for reading in self._decoder.decode(
-                            message.arbitration_id, message.is_extended_id, data, time_ns
-                        ):
-                            yield reading
+                    reading = heard.popleft()
+                    if isinstance(reading, SourceError):
+                        raise reading
+                    yield reading
                 else:
+                    ready.set()
                     await asyncio.sleep(0)
-                    continue
-                if descriptor is not None:
-                    await ready.wait()
-                else:
-                    await clock.sleep_until(clock.now_ns() + _POLL_NS)
         finally:
-            if descriptor is not None:
-                loop.remove_reader(descriptor)
+            stopping.set()
+            await asyncio.to_thread(listener.join)
             bus.shutdown()
+
+    def _listen(
+        self,
+        bus: can.BusABC,
+        clock: Clock,
+        heard: deque[Reading | SourceError],
+        tell: Callable[[], object],
+        stopping: threading.Event,
+    ) -> None:
+        """In a thread of its own: takes frames as they come, and tells the loop at once of what is new, of what only
+        confirms every _SPACING_NS: a parked car says the same a thousand times a second."""
+        last: dict[str, tuple[Value, Quality]] = {}
+        told_ns = 0
+        try:
+            while not stopping.is_set():
+                message = bus.recv(_LISTEN_S)
+                if message is None or message.is_error_frame or message.is_remote_frame:
+                    continue
+                time_ns = self._time_ns(message.timestamp, clock)
+                data = bytes(message.data)
+                is_news = False
+                for reading in self._decoder.decode(message.arbitration_id, message.is_extended_id, data, time_ns):
+                    said = reading.value, reading.quality
+                    is_news |= last.get(reading.name) != said
+                    last[reading.name] = said
+                    heard.append(reading)
+                if len(heard) > _MOST_WAITING:
+                    raise OSError(f"{len(heard)} readings wait: the bridge does not keep up")
+                now_ns = clock.now_ns()
+                if is_news or now_ns - told_ns >= _SPACING_NS:
+                    told_ns = now_ns
+                    tell()
+        except (can.CanError, OSError, ValueError) as error:
+            heard.append(SourceError(f"source {self.url} broke: {error}"))
+            tell()
 
     def _open(self) -> can.BusABC:
         try:
@@ -126,23 +163,9 @@ class CanSource:
         except (can.CanError, OSError, ImportError, ValueError, TypeError) as error:
             raise SourceError(f"source {self.url} cannot be opened: {error}") from error
 
-    def _receive(self, bus: can.BusABC) -> can.Message | None:
-        try:
-            return bus.recv(timeout=0)
-        except (can.CanError, OSError, ValueError) as error:
-            raise SourceError(f"source {self.url} broke: {error}") from error
-
     def _time_ns(self, wall_s: float, clock: Clock) -> int:
         """Returns the frame's time on `clock`: now less its age, which the kernel's wall-clock stamp tells.
 
         If the wall clock was set back meanwhile, the frame lies in the future and is invalid; set forward, it is stale.
         """
         return clock.now_ns() - (self._wall_ns() - int(wall_s * 1e9))
-
-
-def _descriptor(bus: can.BusABC) -> int | None:
-    try:
-        descriptor = bus.fileno()
-    except NotImplementedError:
-        return None
-    return descriptor if descriptor >= 0 else None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import can
 import pytest
@@ -108,6 +110,62 @@ def test_a_flood_lets_the_loop_turn(car_side: can.BusABC) -> None:
         return turns - before
 
     assert asyncio.run(scene()) >= 1900 // 64 - 2
+
+
+def test_news_is_told_at_once_and_confirmations_now_and_then(
+    car_side: can.BusABC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand frames that only confirm wake the bridge a few times; the one that is new needs no other after it."""
+    monkeypatch.setattr("firmware_bridge.sources.can._SPACING_NS", 3_600 * 10**9)
+
+    async def scene() -> tuple[int, list[Reading]]:
+        loop, wakes, found = asyncio.get_running_loop(), 0, list[Reading]()
+        tell = loop.call_soon_threadsafe
+
+        def counted(*args: Any) -> Any:
+            nonlocal wakes
+            wakes += 1
+            return tell(*args)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+        generator = CanSource("can:", "virtual", "test-car", CAR, {}).readings(BootClock())
+        first = asyncio.create_task(anext(generator))
+        await asyncio.sleep(0)
+        for number in range(1000):
+            car_side.send(message("DI_speed", number % 16))
+        car_side.send(message("DI_speed", 1000 % 16, DI_vehicleSpeed=50.0))
+        found.append(await first)
+        while found[-1].value == found[0].value:
+            found.append(await asyncio.wait_for(anext(generator), 20))
+        seen = wakes
+        await generator.aclose()
+        return seen, found
+
+    wakes, found = asyncio.run(scene())
+    assert wakes == 2, "one for the first value, one for the other"
+    assert len(found) == 1001
+    assert found[-1].value == pytest.approx(50.0)
+
+
+def test_a_bridge_that_does_not_keep_up_knows_it(car_side: can.BusABC, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firmware_bridge.sources.can._MOST_WAITING", 20)
+
+    async def scene() -> None:
+        generator = CanSource("can:", "virtual", "test-car", CAR, {}).readings(BootClock())
+        first = asyncio.create_task(anext(generator))
+        await asyncio.sleep(0)
+        for number in range(100):
+            car_side.send(message("DI_speed", number % 16))
+        deadline_s = time.monotonic() + 20
+        while threading.active_count() > before and time.monotonic() < deadline_s:
+            time.sleep(0.01)  # the loop stands still
+        await first
+        async for _ in generator:
+            pass
+
+    before = threading.active_count()
+    with pytest.raises(SourceError, match="21 readings wait: the bridge does not keep up"):
+        asyncio.run(scene())
 
 
 @pytest.mark.parametrize(
