@@ -35,7 +35,7 @@ from typing import IO, Any
 import numpy as np
 
 from bench.measure import Samples, machine
-from bench.parked_car import ROOT, Bus, bridge_process, favour, in_namespace, until_open
+from bench.parked_car import ROOT, Bus, bridge_process, favoured, in_namespace, until_open
 from kernels.gate.word import GateReader, State, boottime_ns
 from kernels.gate.writer import GateWriter
 from runtime.backends.feeds import Feeds
@@ -153,7 +153,10 @@ class Scene:
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(self.heard.wait(), 0.05)
             if time.monotonic() > give_up_s:
-                raise TimeoutError(f"none of {kinds} came within {WAIT_S:g} s; last: {self.events[-3:]}")
+                log = (self.folder / "serve.log").read_text().splitlines()[-5:]
+                raise TimeoutError(
+                    f"none of {kinds} came within {WAIT_S:g} s; last: {self.events[-3:]}; the daemon's log: {log}"
+                )
 
     def has(self, kinds: tuple[str, ...], since_ns: int) -> bool:
         """Returns whether any of `kinds` was heard since `since_ns`."""
@@ -185,8 +188,7 @@ class Scene:
 async def measure_closings(agent: str, closings: int, kills: int) -> dict[str, Any]:
     """Runs in the namespace."""
     dice = random.Random(7)
-    is_uncontended = favour()
-    with tempfile.TemporaryDirectory() as name:
+    with favoured() as is_uncontended, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "state").mkdir(mode=0o700)
         install(folder, agent)
