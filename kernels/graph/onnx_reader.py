@@ -177,7 +177,7 @@ def _packed_ints(blob: memoryview) -> list[int]:
         raise MalformedModelError(f"a packed number of more than 64 bits, at byte {starts[sizes.argmax()]}")
     shifts = (np.arange(data.size) - np.repeat(starts, sizes)).astype(np.uint64) * np.uint64(7)
     parts = (data & 0x7F).astype(np.uint64) << shifts
-    return np.bitwise_or.reduceat(parts, starts).view(np.int64).tolist()
+    return [int(value) for value in np.bitwise_or.reduceat(parts, starts).view(np.int64)]
 
 
 def _repeated_fixed(fields: _Fields, number: int, code: str) -> list[float]:
