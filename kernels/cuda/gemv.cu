@@ -11,46 +11,7 @@
  * One warp a row; a lane reads 16 bytes at a time, so a warp reads 512 bytes of a row in one go. Sums within a row and
  * block are integers, so their order is free; blocks of int4 are added in one fixed tree: the same bits everywhere.
  */
-#include <cstdint>
-
-#define WARPS 8
-#define FULL 0xffffffffu
-
-static __device__ __forceinline__ int dot4(int a, int b, int c)
-{
-#if __CUDA_ARCH__ >= 610
-    return __dp4a(a, b, c);
-#else
-#error "a device without dp4a is none of ours"
-#endif
-}
-
-/* Every lane gets the sum; integers, so any tree will do. */
-static __device__ __forceinline__ int warp_sum(int value)
-{
-    for (int step = 16; step; step >>= 1)
-        value += __shfl_xor_sync(FULL, value, step);
-    return value;
-}
-
-/* One fixed tree: lanes at distance 16, 8, 4, 2, 1, always lower + upper. */
-static __device__ __forceinline__ float warp_sum(float value)
-{
-    const int lane = threadIdx.x & 31;
-    for (int step = 16; step; step >>= 1) {
-        const float other = __shfl_xor_sync(FULL, value, step);
-        value = lane & step ? __fadd_rn(other, value) : __fadd_rn(value, other);
-    }
-    return value;
-}
-
-static __device__ __forceinline__ int dot16(int4 w, int4 x, int sum)
-{
-    sum = dot4(w.x, x.x, sum);
-    sum = dot4(w.y, x.y, sum);
-    sum = dot4(w.z, x.z, sum);
-    return dot4(w.w, x.w, sum);
-}
+#include "warp.cuh"
 
 /* The row's integer sum, in every lane. k is a multiple of 16; weights are read past the first cache, once. */
 static __device__ __forceinline__ int row_int8(const int8_t *w, const int8_t *x, int k)
@@ -123,12 +84,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) ih_read_probe(const int
 
 /* best: of each group (uint64): the ordered bits of its largest logit << 32 | ~its row in the group; set to 0 before.
  * Equal logits: the lowest row. first[g] .. first[g + 1] are the rows of group g. */
-static __device__ __forceinline__ uint32_t ordered(float value)
-{
-    const uint32_t bits = __float_as_uint(value);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
 extern "C" __global__ void __launch_bounds__(WARPS * 32)
 ih_action_head(const int8_t *w, const float *w_scale, const float *bias, const int8_t *x, float x_scale,
                const int *first, int groups, float *logits, unsigned long long *best, int rows, int k)
@@ -145,5 +100,5 @@ ih_action_head(const int8_t *w, const float *w_scale, const float *bias, const i
     while (group + 1 < groups && r >= first[group + 1])
         group++;
     const uint32_t row = (uint32_t)(r - first[group]);
-    atomicMax(best + group, (unsigned long long)ordered(logit) << 32 | (uint32_t)~row);
+    atomicMax(best + group, choice(logit, row));
 }

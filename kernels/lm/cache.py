@@ -177,7 +177,8 @@ def wanted(config: LlamaConfig) -> Iterator[tuple[str, int, int]]:
     yield "token_embd.weight", config.n_vocab, config.n_embd
 
 
-def _vector(gguf: Gguf, name: str, cols: int) -> NDArray[np.uint8]:
+def vector(gguf: Gguf, name: str, cols: int) -> NDArray[np.uint8]:
+    """Returns the bytes of a tensor of one row of floats. Raises GgufError where it is none."""
     tensor = gguf.matrix(name, 1, cols)
     if tensor.kind != "F32":
         raise GgufError(f"{gguf.path.name}: tensor {name} is {tensor.kind}, expected F32")
@@ -189,7 +190,7 @@ def rope_frequencies(gguf: Gguf, config: LlamaConfig) -> NDArray[np.float64]:
     pairs = np.arange(0, config.rope_dim, 2, dtype=np.float64)
     frequencies = config.rope_base ** (-pairs / config.rope_dim) / config.rope_factor
     if "rope_freqs.weight" in gguf.tensors:
-        divisors = _vector(gguf, "rope_freqs.weight", config.rope_dim // 2).view(np.float32)
+        divisors = vector(gguf, "rope_freqs.weight", config.rope_dim // 2).view(np.float32)
         if not (np.isfinite(divisors) & (divisors > 0)).all():
             raise GgufError(f"{gguf.path.name}: rope_freqs.weight holds values that are not positive numbers")
         frequencies = frequencies / divisors
@@ -203,7 +204,7 @@ def _write_packed(file: BinaryIO, gguf: Gguf, config: LlamaConfig) -> None:
         tensor = gguf.matrix(name, rows, cols)
         size = tensor.cols * 4 if rows == 1 else -(-rows // PANEL) * panel_bytes(tensor.kind, cols)
         if rows == 1:
-            _vector(gguf, name, cols)
+            vector(gguf, name, cols)
         entries.append((name, TYPES.index(tensor.kind), rows, cols, offset))
         offset += -(-size // ALIGN) * ALIGN
     frequencies = rope_frequencies(gguf, config)

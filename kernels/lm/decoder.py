@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from kernels.lm.grammar import Choice
 from kernels.lm.model import Gate, Runner, Sampling, Session
 
 
@@ -11,6 +14,8 @@ from kernels.lm.model import Gate, Runner, Sampling, Session
 class Decoder:
     """Writes up to `limit` tokens after what `session` holds or waits to be fed; a token of `stop` ends it.
 
+    With `among` only those tokens are chosen, greedily, and only their rows of the head are computed: what waits must
+    have been fed with its panels.
     `chosen` are the tokens so far, a stop token included. To go on elsewhere, feed the prompt and `chosen` to another
     session and hand `chosen` in: with the same sampling the same tokens follow.
     """
@@ -21,6 +26,7 @@ class Decoder:
     sampling: Sampling = field(default_factory=Sampling)
     stop: frozenset[int] = frozenset()
     chosen: list[int] = field(default_factory=list)
+    among: Choice | None = None
 
     @property
     def done(self) -> bool:
@@ -31,6 +37,11 @@ class Decoder:
         while not self.done:
             if not self.runner.run([self.session], gate, chunk_budget=chunk_budget):
                 return False
-            self.chosen.append(self.session.sample(self.sampling))
-            self.session.feed(self.chosen[-1:])
+            self.chosen.append(self._choose())
+            self.session.feed(self.chosen[-1:], panels=None if self.among is None else self.among.panels)
         return True
+
+    def _choose(self) -> int:
+        if self.among is None:
+            return self.session.sample(self.sampling)
+        return self.among.tokens[int(np.argmax(self.session.logits[self.among.columns]))]

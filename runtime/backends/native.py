@@ -18,7 +18,8 @@ from kernels.graph.model import Run as GraphRun
 from kernels.graph.model import StepResult as GraphResult
 from kernels.graph.planning import PlanningStopped, stoppable
 from runtime.backends.feeds import check_feeds
-from runtime.backends.native_lm import SUFFIX, load_language_model
+from runtime.backends.language import SUFFIX
+from runtime.backends.native_lm import load_language_model
 from runtime.backends.protocol import (
     Feeds,
     Limits,

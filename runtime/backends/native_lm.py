@@ -1,14 +1,7 @@
-"""Language models on our own kernels (kernels/lm), behind the seam of backends: a prompt's tokens in, the answer's out.
+"""Language models on our own kernels (kernels/lm), behind the seam of backends; language.py has their options.
 
-    [models.model]
-    file = "model.gguf"                 # what ends in .gguf is loaded here by the backend `native`
-    backends = ["native"]
-    [models.model.options.native]
-    max_tokens = 64                     # of an answer
-    context = 2048                      # prompt and answer together; 0 is the model's own
-    stop_token = 2                      # ends the answer; -1: none
-
-A run that was preempted goes on within the token it stood in. When it is done or dropped, its KV cache is wiped.
+What ends in .gguf is loaded here by the backend `native`. A run that was preempted goes on within the token it stood
+in. When it is done or dropped, its KV cache is wiped.
 """
 
 from __future__ import annotations
@@ -24,16 +17,11 @@ from numpy.typing import NDArray
 from kernels.errors import KernelError
 from kernels.gate.word import POLL_NS, GateToken
 from kernels.lm.decoder import Decoder
+from kernels.lm.grammar import Choice
 from kernels.lm.model import LanguageModel, Runner
-from runtime.backends.feeds import check_feeds
+from runtime.backends.language import INPUTS, OUTPUTS, LanguageOptions, prompt_of, read_options
 from runtime.backends.protocol import Feeds, Limits, ModelRefused, StepResult, check_memory, model_entry
 from runtime.store.bundle import Bundle
-from runtime.store.manifest import TensorSpec
-
-SUFFIX = ".gguf"
-INPUTS = (TensorSpec("tokens", ("prompt",), "int32"),)
-OUTPUTS = (TensorSpec("tokens", ("answer",), "int32"),)
-_OPTIONS: dict[str, int] = {"max_tokens": 64, "context": 0, "stop_token": -1}
 
 
 def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLanguageModel:
@@ -46,13 +34,7 @@ def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLang
     path = bundle.path(entry.file)
     where = f"bundle '{bundle.reference}', model '{role}'"
     check_memory(bundle, role, max(entry.memory_bytes, path.stat().st_size), limits)
-    options = {**_OPTIONS, **entry.options.get("native", {})}
-    is_right = all(isinstance(value, int) and not isinstance(value, bool) and value >= -1 for value in options.values())
-    if set(options) != set(_OPTIONS) or not is_right or options["max_tokens"] == 0:
-        raise ModelRefused(
-            f"{where}: options.native must be integers like {_OPTIONS}, got {options}",
-            next_step="correct the bundle's description and pack it again",
-        )
+    options = read_options(entry, "native", where)
     sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
     is_encrypted = bundle.is_encrypted(entry.file)
     plain = bundle.read(entry.file) if is_encrypted else b""
@@ -62,17 +44,20 @@ def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLang
             model = LanguageModel.load_in_memory(plain, entry.file)
         else:
             model = LanguageModel.load(path, limits.cache_folder or own_folder or Path(), sha256=sha256)
-        return NativeLanguageModel(model, {name: int(value) for name, value in options.items()}, own_folder, where)
-    except (KernelError, MemoryError, OSError) as error:
+        options.check_vocabulary(model.config.n_vocab, where)
+        return NativeLanguageModel(model, options, own_folder, where)
+    except (ModelRefused, KernelError, MemoryError, OSError) as error:
         if own_folder is not None:
             shutil.rmtree(own_folder, ignore_errors=True)
+        if isinstance(error, ModelRefused):
+            raise
         raise ModelRefused(f"{where}: {error}", next_step="") from error
 
 
 class NativeLanguageModel:
     """A runtime.backends.protocol.Model that writes."""
 
-    def __init__(self, model: LanguageModel, options: dict[str, int], own_folder: Path | None, where: str) -> None:
+    def __init__(self, model: LanguageModel, options: LanguageOptions, own_folder: Path | None, where: str) -> None:
         self._model: LanguageModel | None = model
         self._options, self._own_folder, self._where = options, own_folder, where
         self.inputs, self.outputs = INPUTS, OUTPUTS
@@ -88,17 +73,14 @@ class NativeLanguageModel:
         """Begins an answer. Raises ValueError too for an empty prompt, an unknown token, or one beyond the context."""
         if self._model is None:
             raise ValueError("the model is closed")
-        check_feeds(self.inputs, feeds)
-        prompt = feeds["tokens"]
-        vocabulary, limit = self._model.config.n_vocab, self._options["max_tokens"]
-        if not len(prompt) or int(prompt.min()) < 0 or int(prompt.max()) >= vocabulary:
-            raise ValueError(f"{self._where}: a prompt has at least one token, each from 0 to {vocabulary - 1}")
-        session = self._model.session(self._options["context"] or None)
-        session.feed([int(token) for token in prompt])
-        if len(prompt) + limit > session.capacity:
-            raise ValueError(f"{self._where}: {len(prompt)} + {limit} tokens, the context has {session.capacity}")
-        stop = frozenset({self._options["stop_token"]} - {-1})
-        return NativeLanguageRun(Decoder(session, Runner(self._model), limit, stop=stop))
+        options, config = self._options, self._model.config
+        capacity = options.context or config.context
+        prompt = prompt_of(feeds, config.n_vocab, options, capacity, self._where)
+        among = Choice.of(range(options.first_code, options.first_code + options.codes)) if options.codes else None
+        session = self._model.session(capacity)
+        session.feed(prompt, panels=None if among is None else among.panels)
+        stop = frozenset({options.stop_token} - {-1})
+        return NativeLanguageRun(Decoder(session, Runner(self._model), options.max_tokens, stop=stop, among=among))
 
     def close(self) -> None:
         """Drops the weights, and the folder that was made for them alone."""

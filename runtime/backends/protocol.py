@@ -124,6 +124,7 @@ class Backend(Protocol):
 BACKENDS: dict[str, tuple[str, str]] = {
     "native": ("runtime.backends.native:NativeBackend", ""),
     "onnxruntime": ("runtime.backends.onnxruntime:OnnxRuntimeBackend", "onnxruntime"),
+    "cuda": ("runtime.backends.cuda.backend:CudaBackend", ""),
     "tensorrt": ("runtime.backends.tensorrt.backend:TensorRTBackend", "tensorrt"),
     "tensorrt_rtx": ("runtime.backends.tensorrt.backend:TensorRTRtxBackend", "tensorrt_rtx"),
     "null": ("runtime.backends.null:NullBackend", ""),

@@ -16,6 +16,7 @@ from tests.kernels.lm.synthetic import synthetic_model
 
 
 def a_bundle(folder: Path, data: bytes, **options: int | str) -> Bundle:
+    folder.mkdir(exist_ok=True)
     model = {"file": "model.gguf", "backends": ["native"], "options": {"native": options}}
     return installed(folder, {"model.gguf": data}, {"model": model}, kind="causal_lm")
 
@@ -59,6 +60,24 @@ def test_a_stop_token_ends_the_answer(tmp_path: Path, model: Model) -> None:
     run = stopping.start(prompt(3, 1, 4))
     run.step(None)
     assert run.outputs()["tokens"].tolist() == answer[: answer.index(answer[2]) + 1]
+
+
+def test_only_codes_are_chosen_if_there_are_any(tmp_path: Path) -> None:
+    data = synthetic_model(kind="Q8_0").raw
+    free = load_model(a_bundle(tmp_path / "free", data, max_tokens=9), Limits())[1].start(prompt(3, 1, 4))
+    coded = load_model(a_bundle(tmp_path / "coded", data, max_tokens=9, first_code=19, codes=14), Limits())[1]
+    found = []
+    for run in (free, coded.start(prompt(3, 1, 4))):
+        run.step(None)
+        found.append(run.outputs()["tokens"].tolist())
+    assert set(found[1]) <= set(range(19, 33))
+    assert not set(found[0]) <= set(range(19, 33)), "it would have said something else"
+    alone = load_model(a_bundle(tmp_path / "alone", data, max_tokens=3, first_code=20, codes=1), Limits())[1]
+    run = alone.start(prompt(3))
+    run.step(None)
+    assert run.outputs()["tokens"].tolist() == [20] * 3
+    with pytest.raises(ModelRefused, match="the model has tokens 0 to 49"):
+        load_model(a_bundle(tmp_path / "many", data, first_code=40, codes=11), Limits())
 
 
 @pytest.mark.parametrize(

@@ -8,41 +8,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cuda.build import KERNELS, cubin
-from runtime.backends.cuda.device import Buffer, Device, Stream
+from kernels.cuda.build import SOURCES, cubin
+from runtime.backends.cuda.device import Buffer, Device, Function, Stream
+from runtime.backends.cuda.transfer import put, take
 
 WARPS = 8  # rows a block, as in gemv.cu
 Float = NDArray[np.float32]
 
 
 class Kernels:
-    """The kernels, built for this device. `cache` keeps what nvcc made. Raises NvccMissing, CudaError."""
+    """The kernels, built for this device unless they are given. `cache` keeps what nvcc made.
 
-    def __init__(self, device: Device, cache: Path) -> None:
+    Raises NvccMissing, CudaError.
+    """
+
+    def __init__(self, device: Device, cache: Path, functions: dict[str, Function] | None = None) -> None:
         self.device = device
-        major, minor = device.identity.capability
-        image = cubin(f"sm_{major}{minor}", cache)
-        self.functions = {name: device.load(image, name) for name in KERNELS}
+        if functions is None:
+            major, minor = device.identity.capability
+            image = cubin(f"sm_{major}{minor}", cache)
+            functions = {name: device.load(image, name) for name in SOURCES["gemv.cu"]}
+        self.functions = functions
 
     def put(self, stream: Stream, array: NDArray[Any]) -> Buffer:
         """Returns a copy on the device."""
-        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        pinned = self.device.pinned(flat.nbytes)
-        pinned[:] = flat
-        buffer = self.device.alloc(flat.nbytes)
-        stream.upload(buffer, pinned)
-        stream.wait()
-        self.device.unpin(pinned)
-        return buffer
+        return put(self.device, stream, array)
 
     def take(self, stream: Stream, buffer: Buffer, dtype: type[np.generic]) -> NDArray[Any]:
         """Returns what a buffer of the device holds."""
-        pinned = self.device.pinned(buffer.nbytes)
-        stream.download(pinned, buffer)
-        stream.wait()
-        found: NDArray[Any] = pinned.copy().view(dtype)
-        self.device.unpin(pinned)
-        return found
+        return take(self.device, stream, buffer, dtype)
 
     def gemv_int8(
         self, stream: Stream, w: Buffer, w_scale: Buffer, x: Buffer, x_scale: float, y: Buffer, rows: int, k: int

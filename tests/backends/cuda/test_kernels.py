@@ -1,4 +1,4 @@
-"""Our kernels on a GPU against their reference, to the bit. Skipped without one; kernels/cuda is built in any case."""
+"""Our kernels against their reference, to the bit: on this machine's processor in a GPU's place, and on a GPU."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from kernels.cuda.reference import action_head, gemv_int4, gemv_int8, pack_int4
 from runtime.backends.cuda.device import CudaError, Stream
 from runtime.backends.cuda.host import HostDevice
 from runtime.backends.cuda.kernels import Kernels, chosen_rows
+from tests.backends.cuda.host_kernels import KernelDevice, host_kernels
 from tests.gpu import opened
+from tests.kernels.cuda.machine.compiled import compiler
 
 RNG = np.random.default_rng(11)
 SHAPES = [(1, 32), (9, 64), (130, 576), (1000, 4096), (65, 11008)]
 
 
-@pytest.fixture
-def kernels(tmp_path: Path) -> Kernels:
-    return Kernels(opened(), tmp_path)
+@pytest.fixture(params=["this machine", "gpu"])
+def kernels(request: pytest.FixtureRequest, tmp_path: Path) -> Kernels:
+    if request.param == "gpu":
+        return Kernels(opened(), tmp_path)
+    if not compiler():
+        pytest.skip("there is no C++ compiler for the kernels")
+    device = KernelDevice()
+    return Kernels(device, tmp_path, host_kernels("gemv.cu")(device, tmp_path))
 
 
 @pytest.fixture
