@@ -21,11 +21,11 @@ from PIL import Image
 
 from bench.measure import Samples, interleaved, machine
 from kernels.frames.arguments import active_variant, available_variants
+from kernels.frames.layout import find_edges
 from kernels.frames.resize import crop_resize, resize_and_hash, resize_area
 from kernels.frames.runs import bounds, find_runs, label
 from kernels.frames.tiles import changed_tiles, tile_hashes
 from models.text_reader.screens import screen
-from runtime.agent.blocks import find_edges
 
 KEY = bytes(range(16))
 FRAMES = 8

@@ -47,17 +47,47 @@ cdef extern from "frames/frames.h":
     int ih_tiles_differ(const uint8_t *hashes, const uint8_t *previous, int count, uint8_t *mask) nogil
     void ih_region_hash(const uint8_t *tiles, int count, int h, int w, const ih_tile_key *key, uint8_t *out) nogil
 
+cdef extern from "frames/pace.h":
+    ctypedef struct ih_pace:
+        const ih_gate *gate
+        int64_t done
+
 cdef extern from "frames/runs.h":
     ctypedef struct ih_runs:
         int64_t *row
         int64_t *start
         int64_t *end
         ptrdiff_t count
-    ptrdiff_t ih_runs_count(const uint8_t *mask, ptrdiff_t h, ptrdiff_t w) nogil
-    int ih_runs_find(const uint8_t *mask, ptrdiff_t h, ptrdiff_t w, int64_t bridge, ih_runs *runs) nogil
-    int64_t ih_runs_label(const ih_runs *runs, int diagonal, int64_t *labels) nogil
-    int ih_runs_bounds(const ih_runs *runs, const int64_t *labels, int64_t components, int64_t (*boxes)[5]) nogil
-    int ih_runs_paint(const ih_runs *runs, const uint8_t *chosen, uint8_t *mask, int64_t h, int64_t w) nogil
+    int ih_runs_count(const uint8_t *mask, ptrdiff_t stride, ptrdiff_t h, ptrdiff_t w, ih_pace *pace,
+                      ptrdiff_t *count) nogil
+    int ih_runs_find(const uint8_t *mask, ptrdiff_t stride, ptrdiff_t h, ptrdiff_t w, int64_t bridge, ih_pace *pace,
+                     ih_runs *runs) nogil
+    int ih_runs_label(const ih_runs *runs, int diagonal, ih_pace *pace, int64_t *labels, int64_t *components) nogil
+    int ih_runs_bounds(const ih_runs *runs, const int64_t *labels, int64_t components, ih_pace *pace,
+                       int64_t (*boxes)[5]) nogil
+    int ih_runs_paint(const ih_runs *runs, const uint8_t *chosen, ih_pace *pace, uint8_t *mask, int64_t h,
+                      int64_t w) nogil
+
+cdef extern from "frames/layout.h":
+    enum: IH_ENOMEM
+    ctypedef struct ih_arena:
+        uint8_t *start
+        size_t size
+        size_t used
+    ctypedef struct ih_edges:
+        const uint8_t *at
+        ptrdiff_t stride
+        int h
+        int w
+    ctypedef struct ih_layout_item:
+        pass
+    ctypedef struct ih_layout_items:
+        ih_layout_item *items
+        size_t count
+    int ih_find_edges(const ih_frame *frame, int top, int left, int bottom, int right, ih_pace *pace, uint8_t *edges,
+                      ptrdiff_t stride) nogil
+    int ih_find_layout(const ih_frame *frame, const ih_edges *edges, ih_pace *pace, ih_arena *arena,
+                       ih_layout_items *texts, ih_layout_items *shapes) nogil
 
 TILE = IH_TILE
 HASH_BYTES = IH_HASH_BYTES
@@ -259,10 +289,11 @@ cdef ih_runs runs_of(const int64_t[::1] row, const int64_t[::1] start, const int
 def runs_count(const uint8_t[:, ::1] mask):
     """Returns how many runs mask (h, w), not empty, has before gaps are closed."""
     cdef ptrdiff_t count
+    cdef ih_pace pace = ih_pace(NULL, 0)
     if mask.size == 0:
         raise ValueError("the mask is empty")
     with nogil:
-        count = ih_runs_count(&mask[0, 0], mask.shape[0], mask.shape[1])
+        ih_runs_count(&mask[0, 0], mask.shape[1], mask.shape[0], mask.shape[1], &pace, &count)
     return count
 
 
@@ -270,10 +301,11 @@ def runs_find(const uint8_t[:, ::1] mask, int64_t bridge, int64_t[::1] row, int6
     """Fills row, start and end, each of runs_count(mask) > 0 elements; returns how many runs there are."""
     cdef ih_runs runs = runs_of(row, start, end)
     cdef int status
+    cdef ih_pace pace = ih_pace(NULL, 0)
     if mask.size == 0:
         raise ValueError("the mask is empty")
     with nogil:
-        status = ih_runs_find(&mask[0, 0], mask.shape[0], mask.shape[1], bridge, &runs)
+        status = ih_runs_find(&mask[0, 0], mask.shape[1], mask.shape[0], mask.shape[1], bridge, &pace, &runs)
     if status:
         raise ValueError("row, start and end have no room for the runs of this mask")
     return runs.count
@@ -284,10 +316,11 @@ def runs_label(const int64_t[::1] row, const int64_t[::1] start, const int64_t[:
     """Fills labels (count); returns the number of components."""
     cdef ih_runs runs = runs_of(row, start, end)
     cdef int64_t components
+    cdef ih_pace pace = ih_pace(NULL, 0)
     if labels.shape[0] != runs.count:
         raise ValueError("labels is as long as the runs")
     with nogil:
-        components = ih_runs_label(&runs, diagonal, &labels[0])
+        ih_runs_label(&runs, diagonal, &pace, &labels[0], &components)
     return components
 
 
@@ -296,10 +329,11 @@ def runs_bounds(const int64_t[::1] row, const int64_t[::1] start, const int64_t[
     """Fills boxes (components, 5) of x, y, w, h, pixels."""
     cdef ih_runs runs = runs_of(row, start, end)
     cdef int status
+    cdef ih_pace pace = ih_pace(NULL, 0)
     if labels.shape[0] != runs.count or boxes.shape[0] == 0 or boxes.shape[1] != 5:
         raise ValueError("labels is as long as the runs, boxes is (components, 5)")
     with nogil:
-        status = ih_runs_bounds(&runs, &labels[0], boxes.shape[0], <int64_t (*)[5]>&boxes[0, 0])
+        status = ih_runs_bounds(&runs, &labels[0], boxes.shape[0], &pace, <int64_t (*)[5]>&boxes[0, 0])
     if status:
         raise ValueError(f"labels are not all the numbers 0..{boxes.shape[0] - 1}")
 
@@ -309,9 +343,71 @@ def runs_paint(const int64_t[::1] row, const int64_t[::1] start, const int64_t[:
     """Sets the pixels of the chosen runs in mask (h, w), which was 0."""
     cdef ih_runs runs = runs_of(row, start, end)
     cdef int status
+    cdef ih_pace pace = ih_pace(NULL, 0)
     if chosen.shape[0] != runs.count or mask.size == 0:
         raise ValueError("chosen is as long as the runs, the mask is not empty")
     with nogil:
-        status = ih_runs_paint(&runs, &chosen[0], &mask[0, 0], mask.shape[0], mask.shape[1])
+        status = ih_runs_paint(&runs, &chosen[0], &pace, &mask[0, 0], mask.shape[0], mask.shape[1])
     if status:
         raise ValueError(f"a run leaves the mask of {mask.shape[0]} x {mask.shape[1]} pixels")
+
+
+def find_edges(const uint8_t[:, :, :] pixels, uint8_t[:, :] edges, int top, int left, int bottom, int right,
+               uintptr_t gate):
+    """Fills edges (h, w) in rows top..bottom, columns left..right; returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    if edges.shape[0] != frame.h or edges.shape[1] != frame.w or edges.strides[1] != 1:
+        raise ValueError(f"edges is (h, w) of the frame, {frame.h} x {frame.w}, and the columns of a row lie together")
+    if not (0 <= top <= bottom <= frame.h and 0 <= left <= right <= frame.w):
+        raise ValueError(f"rows {top}..{bottom} and columns {left}..{right} leave the frame of {frame.h} x {frame.w}")
+    with nogil:
+        status = ih_find_edges(&frame, top, left, bottom, right, &pace, &edges[0, 0], edges.strides[0])
+    return status
+
+
+cdef class Arena:
+    """Working memory that is kept between calls, and grows when a call finds it too small."""
+
+    cdef Memory memory
+    cdef size_t size
+
+    def __cinit__(self, size_t size):
+        self.size = size
+        self.memory = Memory(size)
+
+    @property
+    def bytes(self):
+        return self.size
+
+    cdef int grow(self) except -1:
+        self.memory = None
+        self.memory = Memory(2 * self.size)
+        self.size *= 2
+        return 0
+
+
+def find_layout(const uint8_t[:, :, :] pixels, const uint8_t[:, :] edges, Arena arena not None, uintptr_t gate):
+    """Returns (status, texts, shapes): the items of layout.h as bytes; status is 1 if the gate closed meanwhile."""
+    cdef ih_frame frame
+    cdef ih_edges directed
+    cdef ih_arena memory
+    cdef ih_layout_items texts, shapes
+    cdef int status = IH_ENOMEM
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    if edges.shape[0] != frame.h or edges.shape[1] != frame.w or edges.strides[1] != 1:
+        raise ValueError(f"edges is (h, w) of the frame, {frame.h} x {frame.w}, and the columns of a row lie together")
+    directed.at, directed.stride, directed.h, directed.w = &edges[0, 0], edges.strides[0], frame.h, frame.w
+    while status == IH_ENOMEM:
+        memory.start, memory.size, memory.used = <uint8_t *>arena.memory.start, arena.size, 0
+        with nogil:
+            status = ih_find_layout(&frame, &directed, &pace, &memory, &texts, &shapes)
+        if status == IH_ENOMEM:
+            arena.grow()
+    if status:
+        return status, b"", b""
+    return (status, (<const char *>texts.items)[:texts.count * sizeof(ih_layout_item)],
+            (<const char *>shapes.items)[:shapes.count * sizeof(ih_layout_item)])

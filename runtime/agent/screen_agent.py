@@ -90,7 +90,7 @@ class ScreenAgent:
 
     def see(self, view: Frame, gate: GateToken | None) -> Seen:
         """Returns what is on a screen. Raises GateClosed."""
-        layout = self._finder.find(view)
+        layout = self._finder.find(view, gate)
         blocks = readable(layout)
         readings = self._reader.read_all(view.pixels, [block.box for block in blocks], gate)
         elements = find_elements(view.pixels, layout, blocks, readings)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.frames.runs import bounds, find_runs, label, paint
+from kernels.gate.word import GateReader, State, boottime_ns
+from kernels.gate.writer import GateWriter
 from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.geometry import Box, reading_order
@@ -160,25 +164,22 @@ def test_reading_order_goes_line_by_line() -> None:
     assert reading_order(boxes) == [2, 0, 1, 3]
 
 
-class _ShutAfter:
-    """A gate that shuts after so many looks."""
-
-    def __init__(self, looks: int) -> None:
-        self._looks = looks
-
-    def is_open(self) -> bool:
-        self._looks -= 1
-        return self._looks >= 0
-
-
-def test_a_search_that_the_gate_stopped_leaves_nothing_wrong_behind() -> None:
+def test_a_search_that_the_gate_stopped_leaves_nothing_wrong_behind(tmp_path: Path) -> None:
+    """The gate closes before it begins and somewhere within: by the clock, so at another place each time."""
     before, after = Canvas(), Canvas()
     for canvas in (before, after):
         canvas.text(20, 20, "a line that stays")
     after.text(20, 70, "and one that came")
-    expected = BlockFinder().find(before.frame())
-    finder = BlockFinder()
-    finder.find(before.frame())
-    with pytest.raises(GateClosed):
-        finder.find(after.frame(2), _ShutAfter(1))  # type: ignore[arg-type]
-    assert finder.find(before.frame(3)) == expected
+    expected = BlockFinder().find(before.frame()), BlockFinder().find(after.frame())
+    finder, stopped = BlockFinder(), 0
+    with GateWriter(tmp_path / "gate") as writer:
+        for microseconds in range(0, 400, 10):
+            assert finder.find(before.frame()) == expected[0]
+            writer.publish(State.OPEN, [], boottime_ns() + 180_000_000)
+            token = GateReader(tmp_path / "gate").token(writer.gate_epoch)
+            try:
+                found = finder.find(after.frame(2), token.until(boottime_ns() + 1000 * microseconds))
+                assert found == expected[1]
+            except GateClosed:
+                stopped += 1
+    assert stopped

@@ -1,0 +1,154 @@
+/* The mask of edges that may be letters, and the shapes that are left: see layout.h. */
+#include "frames/layout.h"
+
+#include <string.h>
+
+#define STRAIGHT 24       /* pixels: a component narrower than that holds no fields */
+#define LEAST_STROKE 12   /* pixels of a level or upright edge that is a border, not a letter's stem */
+#define WIDE 48           /* pixels: a wider component is more than a letter, so that straight lines in it are not stems */
+#define LEAST_LABELLED 28 /* pixels: a smaller box holds a tick or an icon, no label */
+#define LEAST_JOINED 12   /* pixels: lower components cannot hold a field */
+#define LOWEST_HOLE 7     /* rows: a component has at most a hole for so many gaps */
+
+typedef struct {
+    uint8_t *at; /* (h, w) */
+    ptrdiff_t w, h;
+} mask;
+
+/* Clears columns left..right of rows top..bottom, as far as they lie in the mask. */
+static void clear(const mask *letters, int64_t left, int64_t top, int64_t right, int64_t bottom)
+{
+    left = ih_most(0, left);
+    right = ih_least(letters->w, right);
+    for (int64_t y = ih_most(0, top); y < ih_least(letters->h, bottom) && left < right; y++)
+        memset(letters->at + y * letters->w + left, 0, (size_t)(right - left));
+}
+
+/* Clears the pixels of one component that lie on long level or upright edges: borders and rules that text may touch. A
+ * stretch of one kind of edge lies in one component, so each is met once, at its first pixel. */
+static int clear_straight(const ih_edges *edges, const ih_components *parts, int64_t number, ih_pace *pace,
+                          const mask *letters)
+{
+    for (int64_t i = parts->first[number]; i < parts->first[number + 1]; i++) {
+        const int64_t run = parts->members[i], y = parts->runs.row[run];
+        const uint8_t *row = edges->at + y * edges->stride;
+        for (int64_t x = parts->runs.start[run], end; x < parts->runs.end[run]; x = end) {
+            end = x + 1;
+            if (row[x] == IH_EDGE_DOWN) {
+                while (end < parts->runs.end[run] && row[end] == IH_EDGE_DOWN)
+                    end++;
+                if (end - x >= LEAST_STROKE)
+                    clear(letters, x, y, end, y + 1);
+            } else if (row[x] == IH_EDGE_ACROSS && (y == 0 || row[x - edges->stride] != IH_EDGE_ACROSS)) {
+                int64_t bottom = y + 1;
+                while (bottom < edges->h && edges->at[bottom * edges->stride + x] == IH_EDGE_ACROSS)
+                    bottom++;
+                if (bottom - y >= LEAST_STROKE)
+                    clear(letters, x, y, x + 1, bottom);
+                if (ih_pace_stops(pace, 4 * (bottom - y)))
+                    return IH_PREEMPTED;
+            }
+        }
+        if (ih_pace_stops(pace, 5 + 2 * (parts->runs.end[run] - parts->runs.start[run])))
+            return IH_PREEMPTED;
+    }
+    return IH_DONE;
+}
+
+static void clear_rim(const mask *letters, const int64_t box[4])
+{
+    const int64_t x = box[0], y = box[1], w = box[2], h = box[3], rim = ih_least(w, h) >= 18 ? 4 : 3;
+    clear(letters, x, y, x + w, y + 2);
+    clear(letters, x, y + h - 2, x + w, y + h);
+    clear(letters, x, y, x + 2, y + h);
+    clear(letters, x + w - 2, y, x + w, y + h);
+    for (int corner = 0; corner < 4; corner++) {
+        const int64_t left = corner & 1 ? x + w - rim : x, top = corner & 2 ? y + h - rim : y;
+        clear(letters, left, top, left + rim, top + rim);
+    }
+}
+
+/* All but rings, rules, rims of boxes, and straight lines of what is wide. What stands in a box may touch its rim (a label
+ * one pixel from it does), so the inside of a box stays. */
+int ih_find_letters(const ih_edges *edges, const ih_components *parts, ih_pace *pace, uint8_t *letters)
+{
+    const mask all = {letters, edges->w, edges->h};
+    for (int y = 0; y < edges->h; y++) {
+        memset(letters + (ptrdiff_t)y * edges->w, 0, (size_t)edges->w);
+        if (ih_pace_stops(pace, edges->w / 8))
+            return IH_PREEMPTED;
+    }
+    for (int64_t k = 0; k < parts->count; k++) {
+        const int64_t *box = parts->boxes[k];
+        const int kind = parts->kinds[k];
+        if (kind == IH_KIND_RING || kind == IH_KIND_LINE ||
+            (kind == IH_KIND_BOX && ih_most(box[2], box[3]) < LEAST_LABELLED))
+            continue;
+        for (int64_t i = parts->first[k]; i < parts->first[k + 1]; i++) {
+            const int64_t run = parts->members[i], start = parts->runs.start[run], length = parts->runs.end[run] - start;
+            memset(letters + parts->runs.row[run] * edges->w + start, 1, (size_t)length);
+            if (ih_pace_stops(pace, 5 + length / 16))
+                return IH_PREEMPTED;
+        }
+        if ((box[2] >= WIDE || box[3] >= WIDE) && clear_straight(edges, parts, k, pace, &all))
+            return IH_PREEMPTED;
+    }
+    for (int64_t k = 0; k < parts->count; k++)
+        if (parts->kinds[k] == IH_KIND_BOX) {
+            clear_rim(&all, parts->boxes[k]);
+            if (ih_pace_stops(pace, 20 + 2 * parts->boxes[k][3]))
+                return IH_PREEMPTED;
+        }
+    return IH_DONE;
+}
+
+/* The boxes of a component whose borders touch each other; those borders are wiped from the letters. */
+static int part_joined(const ih_frame *frame, const ih_components *parts, int64_t number, ih_pace *pace, ih_arena *arena,
+                       const mask *letters, ih_layout_items *shapes)
+{
+    const int64_t *box = parts->boxes[number];
+    const size_t used = arena->used;
+    const size_t room = (size_t)(parts->first[number + 1] - parts->first[number] + box[3]) / LOWEST_HOLE + 1;
+    int64_t(*holes)[4] = ih_arena_take(arena, room, sizeof *holes);
+    size_t count = 0;
+    int status = holes ? ih_find_holes(parts, number, pace, arena, holes, room, &count) : IH_ENOMEM;
+    for (size_t i = 0; i < count && !status; i++) {
+        const int64_t left = box[0] + holes[i][0], top = box[1] + holes[i][1], w = holes[i][2], h = holes[i][3];
+        const int64_t own[4] = {left - 1, top - 1, w + 2, h + 2};
+        clear(letters, left - 2, top - 2, left + w + 2, top);
+        clear(letters, left - 2, top + h, left + w + 2, top + h + 2);
+        clear(letters, left - 2, top, left, top + h);
+        clear(letters, left + w, top, left + w + 2, top + h);
+        status = ih_append(shapes, own, IH_KIND_BOX, ih_fill_of(frame, own), 0);
+        if (!status && ih_pace_stops(pace, 500 + h))
+            status = IH_PREEMPTED;
+    }
+    arena->used = used;
+    return status;
+}
+
+int ih_find_shapes(const ih_frame *frame, const ih_components *parts, ih_pace *pace, ih_arena *arena, uint8_t *letters,
+                   ih_layout_items *shapes)
+{
+    const mask all = {letters, frame->w, frame->h};
+    for (int64_t k = 0; k < parts->count; k++) {
+        const int64_t *box = parts->boxes[k];
+        const int kind = parts->kinds[k];
+        const size_t before = shapes->count;
+        int status = IH_DONE;
+        if (kind != IH_KIND_RING && kind != IH_KIND_LINE && box[2] >= STRAIGHT && box[3] >= LEAST_JOINED)
+            status = part_joined(frame, parts, k, pace, arena, &all, shapes);
+        if (status)
+            return status;
+        if (kind == IH_KIND_BOX && shapes->count - before < 2)
+            shapes->count = before; /* one hole in a box is the box */
+        else if (kind != IH_KIND_RING && kind != IH_KIND_FIGURE)
+            continue;
+        status = ih_append(shapes, box, kind, ih_fill_of(frame, box), 0);
+        if (status)
+            return status;
+        if (ih_pace_stops(pace, 500))
+            return IH_PREEMPTED;
+    }
+    return IH_DONE;
+}
