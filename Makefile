@@ -62,13 +62,14 @@ eval-desktop: build ## an agent on eight real applications, over X11 and RFB (in
 oracles: build   ## how good the oracles are that demonstrate the training pages: 20 episodes of each
 	$(RUN) -m models.screen_agent.check_oracles
 
-train: build     ## the screen agent's bundle from nothing: hours on a CPU; what was ended goes on where it was
+train: build     ## the screen agent's bundle from nothing: hours on a CPU; ADAPT=RECORDING: a variant made to measure, minutes
 	$(VENV)/bin/pip install --quiet torch==2.13.0
-	$(RUN) -m models.screen_agent.build models/bundles/screen_agent.ihb --work out/train
+	$(RUN) -m models.screen_agent.$(if $(ADAPT),adapt $(ADAPT) $(if $(BASE),--base $(BASE)),build models/bundles/screen_agent.ihb --work out/train)
 
 train-smoke: build ## the same recipe on a thimbleful of everything, to see that it runs
 	$(VENV)/bin/pip install --quiet torch==2.13.0
 	$(RUN) -m models.screen_agent.build out/train-smoke/screen_agent.ihb --work out/train-smoke --small
+	$(RUN) -m pytest -q tests/models/test_adapt.py
 
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr agent residency; do $(RUN) -m bench $$name || exit 1; done

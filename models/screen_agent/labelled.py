@@ -68,6 +68,13 @@ def samples_of(path: Path, kept: Path, reader: SmallReader) -> list[Sample]:
     return made
 
 
+def kept_samples(folder: Path, most: int) -> list[Sample]:
+    """Returns up to `most` samples that were computed and kept below `folder`, the same share of each shard."""
+    shards = [made for path in sorted(folder.rglob("*.looks")) if (made := _kept(path))]
+    found = [sample for shard in shards for sample in shard]
+    return found[:: max(1, -(-len(found) // most))]
+
+
 def _kept(path: Path) -> list[Sample] | None:
     if not path.exists():
         return None
