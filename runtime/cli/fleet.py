@@ -12,6 +12,7 @@ VERBS = {
     "submit": ("runtime.cli.fleet_jobs:submit", "Submit jobs to a fleet."),
     "status": ("runtime.cli.fleet_jobs:status", "Jobs of a fleet: one, or the newest; how many are in which state."),
     "watch": ("runtime.cli.fleet_jobs:watch", "What happens to a job, as it happens, until it is over."),
+    "results": ("runtime.cli.results:fleet_results", "What a batch has brought, as JSON lines."),
     "cancel": ("runtime.cli.fleet_jobs:cancel", "Cancel a job."),
     "top": ("runtime.cli.fleet_jobs:top", "The fleet at a glance, again and again: states, cars, rates."),
     "variants": ("runtime.cli.fleet_jobs:variants", "How the variants of an experiment do, side by side."),

@@ -68,7 +68,7 @@ def submit(
 ) -> None:
     """Submit the jobs of JOB_FILE (docs/JOBS.md). While the fleet is away they wait in the outbox."""
     from runtime.cli.options import overrides_of
-    from runtime.jobs.spec import load_jobs
+    from runtime.jobs.job_file import load_jobs
 
     specs = load_jobs(job_file, overrides_of(fields))
 
@@ -251,6 +251,8 @@ def _row(job: Job) -> dict[str, Any]:
         "claims": job.claims,
         "reason": job.reason,
         "answer": job.answer,
+        "joules": job.joules,
+        "price": job.price,
         "submitted_ns": job.submitted_ns,
         "updated_ns": job.updated_ns,
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.jobs.spec import SPEC_VERSION, spec_fields
+from runtime.jobs.job_file import spec_fields
+from runtime.jobs.spec import SPEC_VERSION
 
 _HEAD = f"""# A job
 
@@ -23,8 +24,21 @@ max_s = 120
 [needs]
 region = "eu-west"
 plugged_in = true
+[budget]
+energy_kJ = 50
+price = 0.4
 [labels]
 experiment = "reader-1.5"
+```
+
+A batch inference has a model, inputs, and no desktop; each line of the file is one input, as JSON:
+
+```toml
+model = "scorer@1.2"
+priority = -5
+[batch]
+file = "items.jsonl"    # {{"x": [0.5, 1, 2, 3]}}, or {{"x": {{"shape": [1, 3, 48, 96], "base64": "..."}}}}
+chunk = 200             # inputs a job: 50,000 lines are 250 jobs, on as many cars
 ```
 
 `idlehands submit` gives it to this machine's daemon, `idlehands fleet submit` to a fleet; both take the same file.
@@ -45,6 +59,27 @@ one if that is in it, else the newest. A car that has none leaves the job to ano
 
 **Verification.** A fleet checks a car by having another do a job again, which only a job with
 `verification.repeatable = true` allows, and compares what both decided on the same frames (docs/TRUST.md).
+
+**Budget.** What all runs of a job cost together: `energy_kJ` of computing and of the car awake for it, as the ledger
+books them; `price` by the [prices] of the car that does it (hours, actions, computing energy), which is what its
+owner is paid. A car looks several times a second, counted from when it took the job, and ends the run of a job that has
+no budget left: it fails, and says so. What a run has cost reaches the store with every checkpoint and when it ends,
+so a car that dies without a word costs a budget at least what its last checkpoint said.
+
+**Checkpoints.** Before every action the agent's state, before and after it, is kept: by the desktop, in the same
+write as the action. The store is told every `checkpoint.every_s` and at every yield. Who goes on takes what the
+desktop has, if that is newer; the desktop's hello says whether the last action was applied. So a car that dies costs
+no action and repeats none. With `every_s = 0`, or a desktop that keeps nothing (an older one), the store is told
+before every action. A desktop that loses power loses what it kept: then up to `every_s` of the agent's memory is
+lost, and it looks again.
+
+**Batches.** The feeds of the model are its input tensors by name: nested lists of numbers, or shape and base64 of
+little-endian bytes. A result is `{"outputs": ...}`, or `{"error": ...}` for an input that the model does not take;
+the others go on. `idlehands results JOB` (`idlehands fleet results JOB`) has them as JSON lines in the order of the
+inputs, with `--follow` as they come. They are stored before the checkpoint says so; whoever goes on begins after the
+last stored one, and computing one again changes nothing. `limits.max_actions` does not count them, `limits.max_s`
+ends a run. Language models (`causal_lm`) take {"tokens": [...]} and answer with tokens. One job holds at most 10,000
+inputs and 256 KiB of them; a longer list becomes several jobs. A result has at most 256 KiB.
 
 **Retries.** A yield to the driver costs none. A fault (the session broke, the worker or the car died) does, and delays
 the next try from 1 to 60 s.

@@ -14,7 +14,7 @@ from runtime.cli.options import config_options, json_option, print_json, print_t
 from runtime.daemon.client import Client
 from runtime.daemon.control import Submitted
 from runtime.errors import RuntimeFault
-from runtime.jobs.spec import load_jobs, parse_jobs, spec_fields
+from runtime.jobs.job_file import load_jobs, parse_jobs, spec_fields
 
 # Flag -> dotted field of the job (runtime/jobs/spec.py has the types and ranges).
 FLAGS = {
@@ -27,6 +27,9 @@ FLAGS = {
     "deadline_s": "deadline_s",
     "max_actions": "limits.max_actions",
     "max_s": "limits.max_s",
+    "inputs": "batch.file",
+    "energy_kj": "budget.energy_kJ",
+    "price": "budget.price",
     "idempotency_key": "idempotency_key",
 }
 
@@ -48,6 +51,9 @@ class JobBroken(RuntimeFault):
 @click.option("--deadline-s", type=float, help="Not worth doing after so many seconds.")
 @click.option("--max-actions", type=int, help="The job fails after so many actions.")
 @click.option("--max-s", type=float, help="The job fails after so many seconds of work.")
+@click.option("--inputs", help="A batch instead of a desktop: a file of JSON lines, one input of --model each.")
+@click.option("--energy-kJ", type=float, help="The job fails when its runs have used so much.")
+@click.option("--price", type=float, help="The job fails when its runs have cost so much.")
 @click.option("--idempotency-key", help="Submitting the same key again returns the same job.")
 @click.option("--fields", "show_fields", is_flag=True, help="List every field of a job file and end.")
 @click.option("--follow", is_flag=True, help="Stream the progress; exit code 1 if a job does not end done.")
@@ -70,6 +76,9 @@ def submit(
     agent = "text_reader"
     [limits]
     max_actions = 50
+
+    \b
+    idlehands submit --model scorer@1.2 --inputs items.jsonl     a batch; `idlehands results JOB` has what came
     """
     if show_fields:
         print_table("fields of a job", ("field", "may be", "is"), spec_fields())
@@ -80,7 +89,8 @@ def submit(
 
     specs = load_jobs(job_file, given) if job_file else parse_jobs({}, where="flags", overrides=given)
     for spec in specs:
-        check_kind(spec.agent)
+        if not spec.is_batch:
+            check_kind(spec.agent)
 
     async def send() -> list[Submitted]:
         async with await Client.connect(config.daemon.control_path) as client:

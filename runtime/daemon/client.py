@@ -15,11 +15,13 @@ from runtime.daemon.control import (
     CancelJob,
     Event,
     Follow,
+    GetResults,
     GetStatus,
     Jobs,
     JobView,
     ListJobs,
     Refused,
+    Results,
     Status,
     Submit,
     Submitted,
@@ -68,6 +70,9 @@ class Client:
 
     async def cancel(self, job: str, reason: str) -> JobView:
         return await self._ask(CancelJob(job, reason), JobView)
+
+    async def results(self, job: str, since: int = 0) -> Results:
+        return await self._ask(GetResults(job, since), Results)
 
     async def status(self) -> Status:
         return await self._ask(GetStatus(), Status)

@@ -1,6 +1,7 @@
 """Messages of the control socket: how the command line speaks with the daemon. Framing as on the session's wire.
 
     submit ─► Submitted      list ─► Jobs        status ─► Status
+    results ─► Results (a page)
     follow ─► Event* , the last with a job that is over     cancel ─► Job
     anything ─► Refused (what and the next step), and the connection stays
 
@@ -40,6 +41,13 @@ class Follow(msgspec.Struct, array_like=True, frozen=True, tag=5):
     job: str
 
 
+class GetResults(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """A batch's results from number `since` on, as many as an answer takes."""
+
+    job: str
+    since: int = 0
+
+
 class Submitted(msgspec.Struct, array_like=True, frozen=True, tag=32):
     """`new` is False when the idempotency key was known already."""
 
@@ -61,6 +69,8 @@ class JobView(msgspec.Struct, array_like=True, frozen=True, tag=33):
     updated_ns: int
     reason: str
     answer: str
+    joules: float = 0.0
+    price: float = 0.0
 
 
 class Jobs(msgspec.Struct, array_like=True, frozen=True, tag=34):
@@ -139,5 +149,14 @@ class Refused(msgspec.Struct, array_like=True, frozen=True, tag=37):
     next_step: str
 
 
-Request = Submit | ListJobs | CancelJob | GetStatus | Follow
-Answer = Submitted | JobView | Jobs | Status | Event | Refused
+class Results(msgspec.Struct, array_like=True, frozen=True, tag=38):
+    """Results with their numbers, in order; `more` says that there are others after them. `is_over`: of a job that
+    makes no more."""
+
+    results: tuple[tuple[int, bytes], ...]
+    more: bool
+    is_over: bool
+
+
+Request = Submit | GetResults | ListJobs | CancelJob | GetStatus | Follow
+Answer = Submitted | JobView | Jobs | Status | Event | Refused | Results

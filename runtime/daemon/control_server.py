@@ -21,12 +21,14 @@ from runtime.daemon.control import (
     CancelJob,
     Event,
     Follow,
+    GetResults,
     GetStatus,
     Jobs,
     JobView,
     ListJobs,
     Refused,
     Request,
+    Results,
     Submit,
     Submitted,
 )
@@ -43,6 +45,7 @@ log = logging.getLogger("idlehands.control")
 
 
 _FIRST_LISTEN_FD = 3
+RESULTS_BYTES = 256 * 1024  # of an answer; one more may go over it
 
 
 class SocketBusy(RuntimeFault):
@@ -125,24 +128,27 @@ class ControlServer:
             channel.send(answer)
             await channel.drain()
 
-    async def _answer(self, request: Submit | ListJobs | CancelJob | GetStatus) -> Answer:
+    async def _answer(self, request: Submit | ListJobs | CancelJob | GetStatus | GetResults) -> Answer:
         daemon = self._daemon
         if isinstance(request, Submit):
             spec = JobSpec.decode(request.spec)
             if spec.model:
                 ModelStore(daemon.config.daemon.models_folder).get(spec.model)  # raises what the submitter must know
-            job, new = await daemon.jobs.submit(spec)
+            name, new = await daemon.jobs.submit(spec)
             if new:
                 daemon.metrics.add("jobs_submitted")
-                daemon.events.publish("submitted", job)
+                daemon.events.publish("submitted", name)
                 daemon.dispatcher.wake()
-            return Submitted(job, new)
+            return Submitted(name, new)
         if isinstance(request, ListJobs):
             states = [state for state in JobState if state.value in request.states]
             found = await daemon.jobs.list_jobs(states, request.limit)
             return Jobs(tuple(view(job) for job in found))
         if isinstance(request, CancelJob):
             return view(await daemon.cancel(request.job, request.reason))
+        if isinstance(request, GetResults):
+            job = await daemon.jobs.get(request.job)
+            return _page(await daemon.jobs.results(request.job, request.since), job.state.is_over)
         return await daemon.status()
 
     async def _stream(self, channel: Channel[Request], job: str) -> None:
@@ -176,11 +182,23 @@ class ControlServer:
                 gone.cancel()
 
 
+def _page(results: list[tuple[int, bytes]], is_over: bool) -> Results:
+    """Returns as many results as a message takes, one at least."""
+    taken: list[tuple[int, bytes]] = []
+    size = 0
+    for one in results:
+        if size > RESULTS_BYTES:
+            break
+        taken.append(one)
+        size += len(one[1])
+    return Results(tuple(taken), len(taken) < len(results), is_over)
+
+
 def view(job: Job) -> JobView:
     return JobView(
         job=job.job,
         state=job.state.value,
-        instruction=job.spec.instruction,
+        instruction=job.spec.instruction or f"a batch of {len(job.spec.batch.inputs)} inputs",
         desktop=shown(job.spec.desktop),
         agent=job.spec.agent,
         priority=job.spec.priority,
@@ -191,6 +209,8 @@ def view(job: Job) -> JobView:
         updated_ns=job.updated_ns,
         reason=job.reason,
         answer=job.answer,
+        joules=job.joules,
+        price=job.price,
     )
 
 

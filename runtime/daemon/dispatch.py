@@ -9,6 +9,7 @@ something it is kept and tried again, and nothing new is claimed until it is set
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from kernels.gate.word import GateReading
 from runtime.config.config import Config
 from runtime.daemon.control import Computing, LoadedModel
 from runtime.daemon.events import Events
+from runtime.daemon.expenses import Expenses, cpu_seconds, exceeded
 from runtime.daemon.forecast import BOUNDS, ForecastReader
 from runtime.daemon.gate_watch import GateWatch
 from runtime.daemon.meter import Meter
@@ -32,13 +34,16 @@ from runtime.daemon.worker_link import (
     Intent,
     Kept,
     Models,
+    Outputs,
     Progress,
     ToDaemon,
+    ToWorker,
     Up,
 )
 from runtime.jobs.life import ClaimLost, JobState
 from runtime.jobs.store import Capabilities, JobStore, JobStoreError
 from runtime.ledger.ledger import Ledger, LedgerError
+from runtime.ledger.statement import Prices
 from runtime.store.models import ModelStore
 from runtime.telemetry.metrics import Metrics
 
@@ -69,7 +74,10 @@ class Dispatcher:
         self._gate, self._events, self._metrics = gate, events, metrics
         self._variants = Variants(ModelStore(config.daemon.models_folder))
         self._meter = Meter(config.daemon.gate_word_path)
-        self.returns = Returns(jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W, self._variants)
+        self._expenses = Expenses(self._meter, config.ledger, Prices(**dataclasses.asdict(config.prices)))
+        self.returns = Returns(
+            jobs, ledger, events, metrics, self._meter, config.ledger.awake_power_W, self._variants, self._expenses
+        )
         self._inbox: asyncio.Queue[ToDaemon | WorkerGone | None] = asyncio.Queue()
         self._worker = WorkerHandle(
             config, self._inbox.put_nowait, lambda *end: self._inbox.put_nowait(WorkerGone(*end))
@@ -130,6 +138,7 @@ class Dispatcher:
         if self.running:
             self._idle_since_s = now_s
             self._see_epoch(reading)
+            self._see_expenses(now_s)
             await self._renew_leases(now_s)
         if reading is None:
             if self.has_worker and self._gate.is_urgent:
@@ -186,6 +195,7 @@ class Dispatcher:
             memory_MiB=self._config.worker.memory_MiB,
             is_plugged_in=self._meter.is_supplied(),
             versions=self._variants.installed(time.monotonic()),
+            currency=self._expenses.currency,
         )
 
     def _tell_held_back(self, is_held_back: bool, able: Capabilities) -> None:
@@ -208,8 +218,10 @@ class Dispatcher:
             now_s = time.monotonic()
             spec, used_model = await asyncio.to_thread(self._variants.choose, job)
             epochs = reading.gate_epoch, reading.gate_epoch
-            self.running[claim.job] = Running(claim, job, epochs, checkpoint, now_s, now_s, used_model=used_model)
-            self._worker.send(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, spec.encode(), checkpoint))
+            running = Running(claim, job, epochs, checkpoint, now_s, now_s, used_model=used_model)
+            running.cpu_began_s = cpu_seconds(self._worker.pid or 0)
+            self.running[claim.job] = running
+            self._say(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, spec.encode(), checkpoint))
             self._events.publish("claimed", claim.job, owner_epoch=claim.owner_epoch, resumed=bool(checkpoint))
             self._full_allowance = (reading.duty_permille, reading.max_threads)
 
@@ -217,6 +229,18 @@ class Dispatcher:
         if reading is not None:
             for running in self.running.values():
                 running.gate_epochs = running.gate_epochs[0], reading.gate_epoch
+
+    def _see_expenses(self, now_s: float) -> None:
+        """Ends the runs of jobs whose budget is spent."""
+        for job, running in self.running.items():
+            budget = running.job.spec.budget
+            if not budget.is_limited or running.is_over_budget or running.is_cancelled:
+                continue
+            cpu_s = cpu_seconds(self._worker.pid or 0) - running.cpu_began_s
+            running.spent = self._expenses.so_far(job, now_s - running.began_s, max(0.0, cpu_s), running.actions)
+            if why := exceeded(running.job, running.spent):
+                running.is_over_budget = True
+                self._drop(job, why, JobState.failed)
 
     async def _renew_leases(self, now_s: float) -> None:
         for running in list(self.running.values()):
@@ -258,7 +282,7 @@ class Dispatcher:
                 self.returns.progress(known, message)
             elif isinstance(message, Accounted):
                 self.returns.account(message)
-            elif isinstance(message, Intent):
+            elif isinstance(message, Intent | Outputs):
                 await self._keep(known, message)
             else:
                 # A place that is free again is somebody's; a refusal says that there is none.
@@ -275,13 +299,18 @@ class Dispatcher:
         self._metrics.set("decisions", message.computing.decisions)
         self._metrics.set("deadline_misses", message.computing.misses)
 
-    async def _keep(self, running: Running, message: Intent) -> None:
-        """Keeps an intent and lets the action go; on a full disk the action waits."""
+    async def _keep(self, running: Running, message: Intent | Outputs) -> None:
+        """Keeps an intent and lets the action go, or keeps results; on a full disk they wait."""
         if running.is_cancelled:
             return
         try:
-            await self.returns.keep(running, message)
-            self._worker.send(Kept(message.job, message.seq))
+            if isinstance(message, Intent):
+                await self.returns.keep(running, message)
+                seq = message.seq
+            else:
+                await self.returns.keep_results(running, message)
+                seq = message.first + len(message.results)
+            self._say(Kept(message.job, seq))
         except ClaimLost as error:
             self._lost(running, error)
         except JobStoreError as error:
@@ -302,9 +331,13 @@ class Dispatcher:
         running.is_cancelled = True
         self._drop(running.claim.job, error.message)
 
-    def _drop(self, job: str, reason: str) -> None:
+    def _drop(self, job: str, reason: str, state: JobState = JobState.cancelled) -> None:
+        self._say(Cancel(job, reason, state.value))
+
+    def _say(self, message: ToWorker) -> None:
+        """Tells the worker. One that died while something was awaited hears nothing: its end is in the inbox."""
         if self._worker.is_up:
-            self._worker.send(Cancel(job, reason))
+            self._worker.send(message)
 
     def _store_failed(self, error: JobStoreError | LedgerError) -> None:
         self._settle_at_s = time.monotonic() + STORE_RETRY_S

@@ -106,6 +106,10 @@ class Session(Executor):
         assets: Assets = self.assets or NoAssets()
         return make_agent(kind, assets)
 
+    def load(self, role: str) -> Model:
+        """Returns the model `role` of its bundle, lent for each of its decisions. Raises AssetMissing, BackendError."""
+        return (self.assets or NoAssets()).model(role)
+
 
 class Lanes:
     """The computing half of a worker. `queue` and what sessions do may come from any thread, the rest from one."""

@@ -95,6 +95,10 @@ class Meter:
         if jobs:
             self._draw = self._look()
 
+    def so_far(self, job: str) -> Metered:
+        """Returns what was summed for a run that goes on."""
+        return self._runs.get(job, Metered())
+
     def take(self, job: str, now_s: float) -> Metered:
         """Returns what was summed for a run that ended, and forgets it. Nothing is known of a run never sampled."""
         self._add(now_s)

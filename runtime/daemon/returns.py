@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from kernels.gate.word import boottime_ns
 from runtime.daemon.events import Events
+from runtime.daemon.expenses import Expenses
 from runtime.daemon.meter import Meter, Metered
 from runtime.daemon.variants import Variants
-from runtime.daemon.worker_link import Accounted, Broken, Ended, GivenBack, Intent, Progress, Used, Yielded
+from runtime.daemon.worker_link import Accounted, Broken, Ended, GivenBack, Intent, Outputs, Progress, Used, Yielded
 from runtime.jobs.account import ACCOUNT
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.life import ClaimLost, Job, JobState, Result, counted_actions
+from runtime.jobs.life import NOTHING, ClaimLost, Job, JobState, Result, Spent, counted_actions
 from runtime.jobs.store import Claim, JobStore
 from runtime.ledger.audit import read_entries
 from runtime.ledger.entry import Entry, Run
@@ -47,14 +48,19 @@ class Running:
     used_model: str = ""  # name@version, or the agent where it has none
     joules: float = 0.0  # once it is booked
     metered: Metered | None = None  # once its run has ended
+    cpu_began_s: float = 0.0  # of the worker, when it was given the job
+    actions: int = 0  # or results, that were told of this run
+    saved_s: float = float("-inf")  # when the store last had a batch's checkpoint
+    spent: Spent = NOTHING  # until now; once it is booked, in all
+    is_over_budget: bool = False
 
 
 @dataclass(frozen=True)
 class Died:
     """The worker ended without a word about its run (`how` says the rest); `seconds` is what the daemon saw of it.
 
-    Its actions are those that the last checkpoint knows: the one under way is counted by who goes on, if the desktop
-    says that it was applied."""
+    Its actions are those that were told: the one under way is counted by who goes on, if the desktop says that it was
+    applied."""
 
     used: Used
     how: str
@@ -75,7 +81,9 @@ class Returns:
         meter: Meter,
         awake_power_W: float,
         variants: Variants,
+        expenses: Expenses,
     ) -> None:
+        self._expenses = expenses
         self._variants = variants
         self._jobs, self._ledger, self._events, self._metrics = jobs, ledger, events, metrics
         self._meter, self._awake_power_W = meter, awake_power_W
@@ -83,12 +91,26 @@ class Returns:
 
     async def keep(self, running: Running, message: Intent) -> None:
         """An action is about to be sent: its checkpoint is kept. Raises ClaimLost when the job is another's."""
-        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint))
+        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent)
         running.checkpoint = message.checkpoint
+
+    async def keep_results(self, running: Running, message: Outputs) -> None:
+        """A batch has results: they are kept, and at times (`checkpoint.every_s`) how far it is. Raises ClaimLost."""
+        await self._jobs.put_results(running.claim, message.first, message.results)
+        running.checkpoint = message.checkpoint
+        running.actions += len(message.results)
+        now_s, spec = time.monotonic(), running.job.spec
+        if now_s - running.saved_s >= spec.checkpoint.every_s:
+            await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent)
+            running.saved_s = now_s
+        self._metrics.add("batch_results", len(message.results))
+        count, whole = message.first + len(message.results), len(spec.batch.inputs)
+        self._events.publish("results", message.job, first=message.first, count=count, of=whole)
 
     def progress(self, running: Running, message: Progress) -> None:
         """An action ended: told and counted."""
         self.actions += 1
+        running.actions += message.outcome == Outcome.applied
         times = {name: getattr(message.times, name) for name in message.times.__struct_fields__}
         self._metrics.add("actions", outcome=_OUTCOMES[message.outcome])
         for name, spent_us in times.items():
@@ -115,7 +137,7 @@ class Returns:
         seconds = time.monotonic() - running.began_s
         before = running.claim.checkpoint.actions() if running.claim.checkpoint else 0
         now = Checkpoint.decode(running.checkpoint).actions() if running.checkpoint else before
-        return Died(Used(max(0, now - before), seconds, seconds, ()), how)
+        return Died(Used(max(running.actions, now - before), seconds, seconds, ()), how)
 
     async def settle(self, running: Running, ended: RunEnded) -> None:
         """Books the run, then finishes its job or gives it back."""
@@ -167,7 +189,7 @@ class Returns:
             battery_share=metered.battery_share(),
         )
         entry = await asyncio.to_thread(self._ledger.append, run)
-        running.joules = entry.joules
+        running.joules, running.spent = entry.joules, self._expenses.booked(entry)
         self._metrics.add("run_seconds", used.seconds)
         self._metrics.add("compute_joules", entry.joules, source="estimated" if entry.is_estimated else "measured")
         self._metrics.add("awake_joules", entry.awake_joules)
@@ -176,15 +198,19 @@ class Returns:
         )
 
     async def _give(self, running: Running, ended: RunEnded) -> None:
-        claim, actions = running.claim, ended.used.actions
+        claim, actions, spent = running.claim, ended.used.actions, running.spent
         if isinstance(ended, Ended):
-            await self._jobs.finish(claim, Result(JobState(ended.state), answer=ended.answer, actions=actions))
+            await self._jobs.finish(
+                claim, Result(JobState(ended.state), answer=ended.answer, actions=actions, spent=spent)
+            )
             self.finished += 1
             self._metrics.add("jobs_ended", state=ended.state)
             self._events.publish(ended.state, claim.job, over=True, answer=ended.answer, actions=actions)
         elif isinstance(ended, Yielded):
             checkpoint = Checkpoint.decode(ended.checkpoint)
-            await self._jobs.release(claim, f"yielded to the car: {ended.reason}", checkpoint, actions=actions)
+            await self._jobs.release(
+                claim, f"yielded to the car: {ended.reason}", checkpoint, actions=actions, spent=spent
+            )
             self._metrics.add("jobs_given_back", kind="yield")
             self._events.publish(
                 "yielded",
@@ -196,7 +222,7 @@ class Returns:
             )
         elif isinstance(ended, GivenBack):
             last_or_none = Checkpoint.decode(ended.checkpoint) if ended.checkpoint else None
-            await self._jobs.release(claim, f"not promised: {ended.reason}", last_or_none, actions=actions)
+            await self._jobs.release(claim, f"not promised: {ended.reason}", last_or_none, actions=actions, spent=spent)
             self._metrics.add("jobs_given_back", kind="refused")
             self._events.publish("given_back", claim.job, reason=ended.reason)
         else:
@@ -205,6 +231,8 @@ class Returns:
             else:
                 kind, error, last = "worker_died", f"its worker {ended.how}", running.checkpoint
             checkpoint_or_none = Checkpoint.decode(last) if last else None
-            state = await self._jobs.release(claim, error, checkpoint_or_none, actions=actions, is_fault=True)
+            state = await self._jobs.release(
+                claim, error, checkpoint_or_none, actions=actions, is_fault=True, spent=spent
+            )
             self._metrics.add("jobs_given_back", kind="fault")
             self._events.publish(kind, claim.job, over=state.is_over, error=error)

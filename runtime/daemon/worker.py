@@ -21,6 +21,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -41,6 +42,7 @@ from runtime.daemon.worker_link import (
     Kept,
     Leave,
     Models,
+    Outputs,
     Progress,
     StepTimes,
     ToWorker,
@@ -50,8 +52,10 @@ from runtime.daemon.worker_link import (
 )
 from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
+from runtime.jobs.batch import BatchRun
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.runner import RunEnd, Runner, Step
+from runtime.jobs.run import ClaimedRun, RunEnd
+from runtime.jobs.runner import Runner, Step
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
 from runtime.residency.admission import AdmissionRefused
@@ -92,14 +96,14 @@ class Work:
 
     assigned: Assign
     task: asyncio.Task[None] | None = None
-    runner: Runner | None = None
-    cancelled: str = ""
+    runner: ClaimedRun | None = None
+    cancelled: tuple[str, str] | None = None  # why, and as what the job ends
     given_back: str = ""
 
-    def cancel(self, reason: str) -> None:
-        self.cancelled = reason
+    def cancel(self, reason: str, kind: str) -> None:
+        self.cancelled = (reason, kind)
         if self.runner is not None:
-            self.runner.cancel(reason)
+            self.runner.cancel(reason, kind)
 
     def give_back(self, reason: str) -> None:
         self.given_back = reason
@@ -147,7 +151,7 @@ class WorkerProcess:
             if message is None or isinstance(message, Leave):
                 return
             if isinstance(message, Cancel) and message.job in self._works:
-                self._works[message.job].cancel(message.reason)
+                self._works[message.job].cancel(message.reason, message.state)
             elif isinstance(message, Kept):
                 self._kept(message)
             elif isinstance(message, Assign):
@@ -181,23 +185,31 @@ class WorkerProcess:
         assigned = work.assigned
         bundle = await asyncio.to_thread(bundle_for, spec, self._models)
         session = self._lanes.admit(assigned.job, spec, bundle)
-        agent = await asyncio.to_thread(session.make_agent, spec.agent)
-        gc.freeze()  # what is loaded stays: a collection that walks it stops every thread for 50 ms
         checkpoint = Checkpoint.decode(assigned.checkpoint) if assigned.checkpoint else None
-        runner = work.runner = Runner(
-            claim=Claim(assigned.job, assigned.owner_epoch, checkpoint),
-            spec=spec,
-            agent=agent,
-            dial=self._dial,
-            gate=self._gate.token(assigned.gate_epoch),
-            think=session,
-            on_step=lambda step: self._report_step(assigned, step),
-            on_account=lambda account: self._channel.send(Accounted(assigned.job, assigned.owner_epoch, *account)),
-            bundle_sha256=bytes.fromhex(bundle.sha256) if bundle else b"",
-            remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
-        )
-        if work.cancelled:
-            runner.cancel(work.cancelled)
+        common: dict[str, Any] = {
+            "claim": Claim(assigned.job, assigned.owner_epoch, checkpoint),
+            "spec": spec,
+            "gate": self._gate.token(assigned.gate_epoch),
+            "think": session,
+            "bundle_sha256": bytes.fromhex(bundle.sha256) if bundle else b"",
+        }
+        runner: ClaimedRun
+        if spec.is_batch:
+            model = await asyncio.to_thread(session.load, spec.batch.role)
+            runner = BatchRun(**common, model=model, put=lambda *kept: self._put_results(assigned, *kept))
+        else:
+            runner = Runner(
+                **common,
+                agent=await asyncio.to_thread(session.make_agent, spec.agent),
+                dial=self._dial,
+                on_step=lambda step: self._report_step(assigned, step),
+                on_account=lambda account: self._channel.send(Accounted(assigned.job, assigned.owner_epoch, *account)),
+                remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
+            )
+        gc.freeze()  # what is loaded stays: a collection that walks it stops every thread for 50 ms
+        work.runner = runner
+        if work.cancelled is not None:
+            runner.cancel(*work.cancelled)
         elif work.given_back:
             runner.give_back(work.given_back)
         return await self._run(assigned, runner)
@@ -208,21 +220,31 @@ class WorkerProcess:
             stream, job=claim.job, owner_epoch=claim.owner_epoch, token=spec.token, agent=spec.agent, model=spec.model
         )
 
-    async def _run(self, assigned: Assign, runner: Runner) -> Ended | Yielded | Broken | GivenBack:
+    async def _run(self, assigned: Assign, runner: ClaimedRun) -> Ended | Yielded | Broken | GivenBack:
         try:
             end = await runner.run()
         except Exception as error:
             log.exception("a run failed", extra={"job": assigned.job})
             end = RunEnd("broken", f"{type(error).__name__}: {error}")
-        runner.agent.forget()
+        runner.forget()
         return self._report(assigned, runner, end)
 
-    async def _remember(self, assigned: Assign, runner: Runner, checkpoint: Checkpoint) -> None:
+    async def _remember(self, assigned: Assign, runner: ClaimedRun, checkpoint: Checkpoint) -> None:
         """Has the daemon keep the checkpoint; returns once it is in the store."""
         seq = runner.memory.pending_seq
+        await self._until_kept(Intent(assigned.job, assigned.owner_epoch, seq, checkpoint.encode()), seq)
+
+    async def _put_results(
+        self, assigned: Assign, first: int, results: tuple[bytes, ...], checkpoint: Checkpoint
+    ) -> None:
+        """Has the daemon keep results; returns once they are in the store."""
+        message = Outputs(assigned.job, assigned.owner_epoch, first, results, checkpoint.encode())
+        await self._until_kept(message, first + len(results))
+
+    async def _until_kept(self, message: Intent | Outputs, seq: int) -> None:
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._intents[assigned.job] = (seq, kept)
-        self._channel.send(Intent(assigned.job, assigned.owner_epoch, seq, checkpoint.encode()))
+        self._intents[message.job] = (seq, kept)
+        self._channel.send(message)
         await kept
 
     def _kept(self, message: Kept) -> None:
@@ -249,9 +271,9 @@ class WorkerProcess:
             except IdlehandsError as error:
                 log.error("worker.resident: %s", error)
 
-    def _report(self, assigned: Assign, runner: Runner, end: RunEnd) -> Ended | Yielded | Broken | GivenBack:
+    def _report(self, assigned: Assign, runner: ClaimedRun, end: RunEnd) -> Ended | Yielded | Broken | GivenBack:
         job, epoch = assigned.job, assigned.owner_epoch
-        used = Used(runner.actions, end.seconds, end.cpu_s, runner.memory.pending_presses)
+        used = Used(runner.actions, end.seconds, end.cpu_s, runner.memory.pending_presses, runner.memory.actions)
         if end.kind == "yielded":
             reasons = " ".join(self._gate.read().reasons)
             return Yielded(job, epoch, reasons, runner.checkpoint().encode(), end.stopped_ns, end.released_ns, used)

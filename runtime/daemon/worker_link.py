@@ -1,7 +1,7 @@
 """Messages between the daemon and one of its workers, over a Unix socket pair; a process boundary, not a network one.
 
-    daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent)
-    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Progress   Accounted   Models
+    daemon ─► worker   Assign (a claimed job)   Cancel   Leave   Kept (an intent, or results)
+    worker ─► daemon   Up   Intent (the checkpoint, before an action)   Outputs   Progress   Accounted   Models
                        Ended   Yielded   Broken   GivenBack (a promise that cannot be kept)
 
 Every message about a job carries its owner_epoch, so that word of a lost claim changes nothing.
@@ -25,8 +25,11 @@ class Assign(msgspec.Struct, array_like=True, frozen=True, tag=1):
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=2):
+    """End the run, and the job as `state`: cancelled or failed."""
+
     job: str
     reason: str
+    state: str = "cancelled"
 
 
 class Leave(msgspec.Struct, array_like=True, frozen=True, tag=3):
@@ -36,7 +39,7 @@ class Leave(msgspec.Struct, array_like=True, frozen=True, tag=3):
 
 
 class Kept(msgspec.Struct, array_like=True, frozen=True, tag=4):
-    """The intent is in the store: the action may be sent."""
+    """The intent is in the store: the action may be sent. Or a batch's results before number `seq` are."""
 
     job: str
     seq: int
@@ -48,6 +51,16 @@ class Intent(msgspec.Struct, array_like=True, frozen=True, tag=21):
     job: str
     owner_epoch: int
     seq: int
+    checkpoint: bytes
+
+
+class Outputs(msgspec.Struct, array_like=True, frozen=True, tag=25):
+    """Results of a batch from number `first` on; `checkpoint` is what holds after them."""
+
+    job: str
+    owner_epoch: int
+    first: int
+    results: tuple[bytes, ...]
     checkpoint: bytes
 
 
@@ -101,12 +114,14 @@ class Accounted(msgspec.Struct, array_like=True, frozen=True, tag=24):
 
 
 class Used(msgspec.Struct, array_like=True, frozen=True):
-    """What a run used. `unheard` are the presses of an action under way: they may or may not have happened."""
+    """What a run used. `unheard` are the presses of an action under way: they may or may not have happened. `total` are
+    the actions of all runs of the job, as far as this one knows."""
 
     actions: int
     seconds: float
     cpu_s: float
     unheard: tuple[str, ...]
+    total: int = 0
 
 
 class Ended(msgspec.Struct, array_like=True, frozen=True, tag=18):
@@ -152,4 +167,4 @@ class GivenBack(msgspec.Struct, array_like=True, frozen=True, tag=23):
 
 
 ToWorker = Assign | Cancel | Leave | Kept
-ToDaemon = Up | Intent | Models | Progress | Accounted | Ended | Yielded | Broken | GivenBack
+ToDaemon = Up | Intent | Outputs | Models | Progress | Accounted | Ended | Yielded | Broken | GivenBack

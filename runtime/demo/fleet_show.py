@@ -35,8 +35,8 @@ from runtime.evaluation.watch import Watch, following
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.server import FleetServer
 from runtime.fleet.store import NatsJobStore
+from runtime.jobs.job_file import parse_jobs
 from runtime.jobs.life import Job, JobEvent, JobState
-from runtime.jobs.spec import parse_jobs
 from runtime.wire.tables import Outcome
 
 CARS = ("car-1", "car-2")

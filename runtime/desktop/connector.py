@@ -161,6 +161,8 @@ class Connector:
             if self.takeover.holder is Holder.person:
                 link.take_over(True)
             ending = await link.work()
+            if ending.reason == CloseReason.job_over.name:
+                link.forget()
             self._tell_end(hello, ending)
         finally:
             self._current = None

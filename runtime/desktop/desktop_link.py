@@ -26,12 +26,13 @@ from runtime.desktop.frame import Frame
 from runtime.desktop.guard import Guard
 from runtime.desktop.inputs import Inputs, inputs_of
 from runtime.desktop.journal import Journal
+from runtime.desktop.kept import KeptStates
 from runtime.desktop.limits import LimitKeeper
 from runtime.desktop.outbox import Outbox
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Action, Drag, Type
-from runtime.wire.messages import Act, Hello, Interest
+from runtime.wire.messages import FEATURE_KEEP, Act, Hello, Interest, Keep
 from runtime.wire.session import HEARTBEAT_NS, Closed, State, Transmit
 from runtime.wire.session_desktop import DesktopSession, Known, Refused
 from runtime.wire.tables import CloseReason, Outcome, Refusal, name_of
@@ -78,6 +79,7 @@ class DesktopLink:
         self._seen: dict[int, str] = {}
         self._stream, self._desktop, self._journal, self._tell = stream, desktop, journal, tell
         self._session = DesktopSession(self._clock())
+        self._kept = KeptStates(journal.folder)
         self._outbox = Outbox(stream)
         self._over = asyncio.Event()
         self._acts: deque[tuple[Act, int]] = deque()
@@ -108,8 +110,14 @@ class DesktopLink:
     def open(self, known: Known, session: int, tile_key: bytes) -> None:
         """Answers the hello."""
         width, height = self._desktop.size
-        for event in self._session.answer(known, session=session, width=width, height=height, tile_key=tile_key):
+        hello = self._session.hello
+        features = (FEATURE_KEEP,) if hello is not None and FEATURE_KEEP in hello.features else ()
+        for event in self._session.answer(
+            known, session=session, width=width, height=height, tile_key=tile_key, features=features
+        ):
             self._common(event)
+        if features and self._session.state is State.open:
+            self._outbox.put(self._session.send_kept(self._kept.get(self.job)))
 
     def end(self, reason: CloseReason, detail: str) -> None:
         """Ends the session from this side, with a bye. What is pressed is released first."""
@@ -180,6 +188,8 @@ class DesktopLink:
             now_ns = self._clock()
             events = self._session.receive(data, now_ns) if data else self._session.end_of_stream()
             for event in events:
+                if self._over.is_set():
+                    break  # what was to be kept could not be: the action after it must not happen
                 if isinstance(event, Act):
                     self._act(event, now_ns)
                 else:
@@ -196,10 +206,23 @@ class DesktopLink:
             self._over.set()
         elif isinstance(event, Refused):
             self._note_refused(event.act, event.reason)
+        elif isinstance(event, Keep):
+            self._keep(event)
         else:
             if isinstance(event, Interest):
                 self._interest = (event.x, event.y, event.w, event.h)
             self._look.set()  # credit, perhaps
+
+    def _keep(self, keep: Keep) -> None:
+        """Keeps what the next owner must know, or ends the session: an action must not happen without it."""
+        try:
+            self._kept.put(self.job, keep.data)
+        except OSError as error:
+            self.end(CloseReason.internal_error, f"the state folder does not take the job's state: {error.strerror}")
+
+    def forget(self) -> None:
+        """The job is over: nothing is kept of it."""
+        self._kept.drop(self.job)
 
     def _act(self, act: Act, received_ns: int) -> None:
         """Applies `act` now if it is short and nothing is before it, else in its turn in a thread."""

@@ -23,7 +23,7 @@ from runtime.desktop.outbox import Outbox
 from runtime.transport.stream import Stream, StreamBroken
 from runtime.wire.actions import Action, Precondition
 from runtime.wire.errors import ProtocolError
-from runtime.wire.messages import ActResult, FramePart, Hello, HelloAnswer, Takeover
+from runtime.wire.messages import FEATURE_KEEP, ActResult, FramePart, Hello, HelloAnswer, Kept, Takeover
 from runtime.wire.session import Closed, State, Transmit
 from runtime.wire.session_car import CarEvent, CarSession
 from runtime.wire.tables import PROTOCOL_VERSION, CloseReason, name_of
@@ -70,7 +70,7 @@ class RemoteDesktop:
         token: bytes | str = b"",
         agent: str = "",
         model: str = "",
-        features: tuple[str, ...] = (),
+        features: tuple[str, ...] = (FEATURE_KEEP,),
         clock: Callable[[], int] = boottime_ns,
     ) -> RemoteDesktop:
         """Opens a session for `job` over `stream` as its owner `owner_epoch`.
@@ -83,7 +83,7 @@ class RemoteDesktop:
         remote._outbox.put(remote._session.send_hello(hello, clock()))
         remote._tasks = [asyncio.create_task(run) for run in (remote._read(), remote._tick())]
         try:
-            while remote._session.state is State.greeting:
+            while remote._session.state is State.greeting or remote._awaits_kept:
                 await remote._wait(None)
         except SessionLost as error:
             await remote._end()
@@ -111,6 +111,20 @@ class RemoteDesktop:
     def next_seq(self) -> int:
         """The seq that the next action will carry."""
         return self._session.next_seq
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the desktop keeps what `act` is given to keep."""
+        return self._session.keeps
+
+    @property
+    def kept(self) -> bytes:
+        """What the job's last owner had the desktop keep; empty if nothing."""
+        return self._session.kept.data if self._session.kept is not None else b""
+
+    @property
+    def _awaits_kept(self) -> bool:
+        return self._session.state is State.open and self._session.keeps and self._session.kept is None
 
     @property
     def is_taken_over(self) -> bool:
@@ -142,12 +156,14 @@ class RemoteDesktop:
                 break
         return self._take()
 
-    async def act(self, action: Action, precondition: Precondition | None = None) -> ActResult:
-        """Does `action`, decided on `frame`. Returns what became of it.
+    async def act(self, action: Action, precondition: Precondition | None = None, keep: bytes = b"") -> ActResult:
+        """Does `action`, decided on `frame`. Returns what became of it. The desktop has `keep` before, if it is given.
 
         Raises SessionLost if the session ends before the result: the action is unknown until the next hello tells.
         """
         self._check_open()
+        if keep:
+            self._outbox.put(self._session.send_keep(keep))
         seq, data = self._session.send_act(self.frame.frame_id, action, precondition)
         self._give_credit(self._owed_credit)
         self._outbox.put(data)
@@ -226,7 +242,7 @@ class RemoteDesktop:
                 result = self._results.pop(event.seq, None)
                 if result is not None and not result.done():
                     result.set_result(event)
-            elif isinstance(event, HelloAnswer | Takeover | Closed):
+            elif isinstance(event, HelloAnswer | Kept | Takeover | Closed):
                 self._wake()
                 self._tick_early.set()  # the heart beats from now on
         if self._session.state is State.closed:

@@ -33,7 +33,7 @@ from runtime.evaluation.sheet import Shot
 from runtime.evaluation.stage import Stage, fresh_config
 from runtime.evaluation.watch import Watch, following
 from runtime.evaluation.xserver import XServer
-from runtime.jobs.spec import parse_jobs
+from runtime.jobs.job_file import parse_jobs
 from runtime.wire.tables import Outcome as ActionOutcome
 
 WAYS = ("x11", "rfb")

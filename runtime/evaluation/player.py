@@ -16,7 +16,7 @@ from runtime.evaluation.miniwob import MiniwobDriver, Started, is_success
 from runtime.evaluation.sheet import Shot
 from runtime.evaluation.watch import Action, Watch
 from runtime.evaluation.wording import worded
-from runtime.jobs.spec import parse_jobs
+from runtime.jobs.job_file import parse_jobs
 
 LONGEST_S = 60.0
 GRACE_AFTER_PAGE_S = 5.0

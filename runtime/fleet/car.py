@@ -16,7 +16,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -30,7 +30,7 @@ from runtime.fleet.store import NatsJobStore
 from runtime.fleet.streams import PROGRESS, PROOF
 from runtime.jobs.account import ACCOUNT
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.life import ClaimLost, Job, JobError, JobEvent, JobState, Result
+from runtime.jobs.life import NOTHING, ClaimLost, Job, JobError, JobEvent, JobState, Result, Spent
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Capabilities, Claim, JobStore, JobStoreError
 
@@ -124,12 +124,22 @@ class CarJobs:
         with self._told(claim):
             await self._fleet.renew(claim, lease_s)
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
         if self._kept(claim) is None:
-            await self._local.save(claim, checkpoint)
+            await self._local.save(claim, checkpoint, spent)
             return
         with self._told(claim):
-            await self._fleet.save(claim, checkpoint)
+            await self._fleet.save(claim, checkpoint, spent)
+
+    async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        if self._kept(claim) is None:
+            await self._local.put_results(claim, first, results)
+            return
+        with self._told(claim):
+            await self._fleet.put_results(claim, first, results)
+
+    async def results(self, job: str, since: int = 0) -> list[tuple[int, bytes]]:
+        return await (self._fleet if job in self._mine else self._local).results(job, since)
 
     async def finish(self, claim: Claim, result: Result) -> None:
         kept = self._kept(claim)
@@ -146,14 +156,15 @@ class CarJobs:
         *,
         actions: int = 0,
         is_fault: bool = False,
+        spent: Spent = NOTHING,
     ) -> JobState:
         kept = self._kept(claim)
         if kept is None:
-            return await self._local.release(claim, reason, checkpoint, actions=actions, is_fault=is_fault)
+            return await self._local.release(claim, reason, checkpoint, actions=actions, is_fault=is_fault, spent=spent)
         encoded = b"" if checkpoint is None else checkpoint.encode()
         if not is_fault:
             self._asked_s = float("-inf")  # the gate has closed: nothing is taken until the daemon asks again
-        return await self._end(kept, GivenBack(reason, encoded, actions, is_fault))
+        return await self._end(kept, GivenBack(reason, encoded, actions, is_fault, spent))
 
     async def cancel(self, job: str, reason: str) -> Job:
         if job in self._mine:
@@ -225,7 +236,9 @@ class CarJobs:
             return end.result.state
         assert end is not None
         checkpoint = Checkpoint.decode(end.checkpoint) if end.checkpoint else None
-        return await self._fleet.release(claim, end.reason, checkpoint, actions=end.actions, is_fault=end.is_fault)
+        return await self._fleet.release(
+            claim, end.reason, checkpoint, actions=end.actions, is_fault=end.is_fault, spent=end.spent
+        )
 
     @contextlib.contextmanager
     def _told(self, claim: Claim) -> Iterator[None]:

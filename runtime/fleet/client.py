@@ -34,6 +34,7 @@ from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import JobStoreError
 
 POLL_S = 0.2
+RESULTS_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,18 @@ class Submitter:
             if told.over:
                 break
         return await self.store.get(job)
+
+    async def results(self, job: str, *, is_followed: bool = True) -> AsyncIterator[tuple[int, bytes]]:
+        """Yields a batch's results in order, each once, as they come until the job is over; or those that there are."""
+        since = 0
+        while True:
+            is_over = (await self.store.get(job)).state.is_over  # asked before, so that nothing is missed after it
+            for number, data in await self.store.results(job, since):
+                yield number, data
+                since = number + 1
+            if is_over or not is_followed:
+                return
+            await asyncio.sleep(RESULTS_POLL_S)
 
     async def watch(self, job: str) -> AsyncIterator[Told]:
         """Yields a job's history, what its car tells while it works, and its end; goes on while the fleet is away."""

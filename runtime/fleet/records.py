@@ -2,6 +2,7 @@
 
     Record  [1, born, job, events]                        ih.job.JOB: a job of life.py with its history
     Hold    [1, job, owner, epoch, until, boot, ack]      ih.hold.WHAT: the lease of a claim
+    results [data, …]                                     ih.result.JOB.FIRST: of a batch, from number FIRST on
     lanes   [[region, device, agent, model, priority], …] ih.lanes: where offers are, all of them
 
 `born` and `epoch` are 0 in the message that they are the sequence of: nobody knows it before it is written.
@@ -82,6 +83,7 @@ def lane_of(spec: JobSpec) -> Lane:
 _record: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 _hold: msgspec.msgpack.Decoder[Hold] = msgspec.msgpack.Decoder(Hold)
 _lanes: msgspec.msgpack.Decoder[tuple[Lane, ...]] = msgspec.msgpack.Decoder(tuple[Lane, ...])
+_results: msgspec.msgpack.Decoder[tuple[bytes, ...]] = msgspec.msgpack.Decoder(tuple[bytes, ...])
 encode = msgspec.msgpack.Encoder().encode
 
 
@@ -104,6 +106,11 @@ def read_record(data: bytes, revision: int) -> Record:
 def read_hold(data: bytes) -> Hold:
     hold: Hold = _read(_hold, data, "a hold")
     return hold
+
+
+def read_results(data: bytes) -> tuple[bytes, ...]:
+    results: tuple[bytes, ...] = _read(_results, data, "results of a batch")
+    return results
 
 
 def read_lanes(data: bytes) -> tuple[Lane, ...]:

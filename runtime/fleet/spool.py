@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from runtime.jobs.life import Job, JobEvent, Result
+from runtime.jobs.life import NOTHING, Job, JobEvent, Result, Spent
 from runtime.jobs.store import Claim, JobStoreError
 
 
@@ -25,6 +25,7 @@ class GivenBack(msgspec.Struct, array_like=True, frozen=True, tag=2):
     checkpoint: bytes
     actions: int
     is_fault: bool
+    spent: Spent = NOTHING
 
 
 class Finished(msgspec.Struct, array_like=True, frozen=True, tag=1):

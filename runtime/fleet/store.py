@@ -13,9 +13,10 @@ Among equal priorities, jobs that were given back go before those that nobody ha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -33,25 +34,29 @@ from runtime.fleet.records import (
     lane_of,
     read_hold,
     read_record,
+    read_results,
     what_is_held,
 )
-from runtime.fleet.streams import HOLD, HOLDS, JOB, JOBS
+from runtime.fleet.streams import HOLD, HOLDS, JOB, JOBS, RESULT, RESULTS
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.clock import JobClock, Now
 from runtime.jobs.life import (
     LAST_BACKOFF_S,
+    NOTHING,
     ClaimLost,
     IdempotencyConflict,
     Job,
     JobEvent,
     JobState,
     Result,
+    Spent,
     UnknownJob,
     cancelled,
     claimed,
     finished,
     has_lease,
     overdue,
+    owned,
     released,
     renewed,
     saved,
@@ -98,6 +103,7 @@ class NatsJobStore:
         self._defer = defer
         self._jobs = Bucket(connection, JOBS, JOB)
         self._holds = Bucket(connection, HOLDS, HOLD)
+        self._results = Bucket(connection, RESULTS, RESULT)
         self._mine: dict[str, _Mine] = {}
 
     async def submit(self, spec: JobSpec) -> tuple[str, bool]:
@@ -147,7 +153,7 @@ class NatsJobStore:
         holds = [read_hold(entry.value) async for entry in self._holds.scan()]
         busy = {hold.job for hold in holds if _is_live(hold, now)}
         records = [record.job for record, _ in (await self._all()).values()]
-        desktops = {job.spec.desktop for job in records if job.job in busy}
+        desktops = {job.spec.desktop for job in records if job.job in busy} - {""}
         return any(
             job.state is JobState.queued
             and not _wait_s(job, now)
@@ -194,7 +200,7 @@ class NatsJobStore:
                 return wait_s
             if not capabilities.can_do(record.job.spec):
                 return BUSY_RETRY_S
-            mine = await self._hold(key, offer, owner, lease_s, now)
+            mine = await self._hold(key, offer, record.job.owner_epoch, owner, lease_s, now)
             if mine is None:
                 return BUSY_RETRY_S
             hold, hold_revision = mine
@@ -239,8 +245,20 @@ class NatsJobStore:
             await self.offers.answer(ack, PROGRESS)
             return
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        await self._change(claim.job, lambda job, now: (saved(job, claim.owner_epoch, checkpoint, now), None))
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+        await self._change(claim.job, lambda job, now: (saved(job, claim.owner_epoch, checkpoint, now, spent), None))
+
+    async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        owned((await self._read(claim.job))[0].job, claim.owner_epoch)
+        # Written over whatever is there: an owner that was just lost has computed the same from the same input.
+        await self.connection.write(f"{RESULT}{claim.job}.{first}", encode(results), {})
+
+    async def results(self, job: str, since: int = 0) -> list[tuple[int, bytes]]:
+        await self._read(job)
+        found: dict[int, bytes] = {}
+        async for entry in self._results.scan(f"{job}.*"):
+            found.update(enumerate(read_results(entry.value), int(entry.key.rpartition(".")[2])))
+        return [one for one in sorted(found.items()) if one[0] >= since]
 
     async def finish(self, claim: Claim, result: Result) -> None:
         record = await self._change(
@@ -256,6 +274,7 @@ class NatsJobStore:
         *,
         actions: int = 0,
         is_fault: bool = False,
+        spent: Spent = NOTHING,
     ) -> JobState:
         def change(job: Job, now: Now) -> tuple[Job, JobEvent | None]:
             return released(
@@ -266,6 +285,7 @@ class NatsJobStore:
                 checkpoint=checkpoint,
                 actions=actions,
                 is_fault=is_fault,
+                spent=spent,
                 max_attempts=self._max_attempts,
             )
 
@@ -326,6 +346,7 @@ class NatsJobStore:
         ]
         for name in old:
             await self._jobs.purge(name)
+            await self._results.purge(f"{name}.*")
         return len(old)
 
     async def records(self) -> AsyncIterator[Record]:
@@ -365,8 +386,10 @@ class NatsJobStore:
                 mine.record, mine.revision = record, revision
             return record
 
-    async def _hold(self, key: str, offer: Offer, owner: str, lease_s: float, now: Now) -> tuple[Hold, int] | None:
-        """Takes the hold, or returns None if another job has it."""
+    async def _hold(
+        self, key: str, offer: Offer, last_epoch: int, owner: str, lease_s: float, now: Now
+    ) -> tuple[Hold, int] | None:
+        """Takes the hold, or returns None if it is another's; that of the job's last owner, who left it, is free."""
         hold = Hold(1, offer.job, owner, 0, *_until(now, lease_s), offer.ack)
         known = 0
         while True:
@@ -374,7 +397,8 @@ class NatsJobStore:
                 revision = await self._holds.put(key, encode(hold), known, _ttl_s(lease_s))
             except Conflict:
                 entry = await self._holds.get(key)
-                if entry is not None and _is_live(read_hold(entry.value), now):
+                is_live = entry is not None and _is_live(read_hold(entry.value), now)
+                if entry is not None and is_live and not self._is_of(entry, offer.job, last_epoch):
                     return None
                 known = entry.revision if entry is not None else 0
                 continue
@@ -391,12 +415,15 @@ class NatsJobStore:
             entry = await self._holds.get(what_is_held(job, left.spec.desktop))
             if entry is not None and self._is_of(entry, job, left.owner_epoch):
                 ack, revision = read_hold(entry.value).ack, entry.revision
-        if revision:
-            await self._holds.delete(revision)
+        # At once: who is given the offer before the hold is gone takes it over, for the record says that it was left.
+        gone = self._holds.delete(revision) if revision else asyncio.sleep(0)
         if ack:
-            await self.offers.answer(ack, word, self._defer(wait_s))
+            told = self.offers.answer(ack, word, self._defer(wait_s))
         elif word == NAK:
-            await self.offers.publish(lane_of(left.spec), job)
+            told = self.offers.publish(lane_of(left.spec), job)
+        else:
+            told = asyncio.sleep(0)
+        await asyncio.gather(told, gone)
 
     async def _read(self, job: str) -> tuple[Record, int]:
         entry = await self._jobs.get(job) if _is_name(job) else None

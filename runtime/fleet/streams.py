@@ -1,10 +1,11 @@
 """The streams of a fleet, as one table; made once by the operator, checked by everyone who connects.
 
-| stream    | holds                                                 | a message is                                     |
-|-----------|-------------------------------------------------------|--------------------------------------------------|
-| IH_JOBS   | KV: ih.job.JOB, ih.lanes, ih.car.CAR, …               | a record; its sequence is what a change compares |
-| IH_HOLDS  | KV: ih.hold.WHAT, one a claim, with a TTL             | a lease; its sequence goes into an owner_epoch   |
-| IH_OFFERS | work queue: ih.offer.REGION.DEVICE.AGENT.MODEL.N  | a job's name: it may be taken, no more           |
+| stream     | holds                                                | a message is                                     |
+|------------|------------------------------------------------------|--------------------------------------------------|
+| IH_JOBS    | KV: ih.job.JOB, ih.lanes, ih.car.CAR, …              | a record; its sequence is what a change compares |
+| IH_HOLDS   | KV: ih.hold.WHAT, one a claim, with a TTL            | a lease; its sequence goes into an owner_epoch   |
+| IH_OFFERS  | work queue: ih.offer.REGION.DEVICE.AGENT.MODEL.N | a job's name: it may be taken, no more           |
+| IH_RESULTS | KV: ih.result.JOB.FIRST, a week                     | results of a batch from number FIRST on          |
 
 A server that does not know a setting ignores it silently (2.9 does with TTLs), so what it echoes is compared.
 """
@@ -15,8 +16,8 @@ from typing import Any
 
 from runtime.fleet.errors import ServerUnfit
 
-JOBS, HOLDS, OFFERS = "IH_JOBS", "IH_HOLDS", "IH_OFFERS"
-JOB, HOLD, OFFER = "ih.job.", "ih.hold.", "ih.offer."
+JOBS, HOLDS, OFFERS, RESULTS = "IH_JOBS", "IH_HOLDS", "IH_OFFERS", "IH_RESULTS"
+JOB, HOLD, OFFER, RESULT = "ih.job.", "ih.hold.", "ih.offer.", "ih.result."
 LANES, CAR, SAMPLE = "ih.lanes", "ih.car.", "ih.sample."
 RECEIPT = "ih.receipt."  # core NATS: a car's receipt, answered with the fleet's counter-signature
 PROOF = "ih.proof."  # core NATS: ih.proof.CAR.JOB, what CAR tells of a decision; see runtime.fleet.checks
@@ -28,6 +29,7 @@ _KV = {"max_msgs_per_subject": 1, "discard": "new", "allow_direct": True, "reten
 STREAMS: dict[str, dict[str, Any]] = {
     JOBS: {**_KV, "subjects": [f"{JOB}*", LANES, f"{CAR}*", f"{SAMPLE}*"]},
     HOLDS: {**_KV, "subjects": [f"{HOLD}*"], "allow_msg_ttl": True},
+    RESULTS: {**_KV, "subjects": [f"{RESULT}*.*"], "discard": "old", "max_age": 7 * 86_400 * 10**9},
     OFFERS: {
         "subjects": [f"{OFFER}>"],
         "retention": "workqueue",

@@ -27,7 +27,8 @@ CHECKPOINT_CAP_BYTES = 64 * 1024
 
 class Memory(msgspec.Struct, array_like=True):
     """What `state` holds: the agent's state, the same on every instruction set, how many actions of the whole job were
-    applied, and the action whose outcome was not heard yet (it is not among them).
+    applied, and the action whose outcome was not heard yet (it is not among them). Of two memories of a job the one
+    with more `decisions` is the newer.
     """
 
     state: bytes = b""
@@ -35,6 +36,7 @@ class Memory(msgspec.Struct, array_like=True):
     pending_seq: int = 0
     pending_state: bytes = b""
     pending_presses: tuple[str, ...] = ()
+    decisions: int = 0
 
 
 class CheckpointError(RuntimeFault):

@@ -8,6 +8,7 @@
                  └─┼── lease ran out┤ its worker died: a fault
                    │                │
                    └─── cancel ─────┴──► cancelled          deadline passed, or faults ≥ max_attempts ──► failed
+                                                              no budget left ──► failed
 
 Whoever claims becomes the owner under a new owner_epoch. renew, save, finish and release carry it and are refused
 (ClaimLost) once the job is another's or over: that is all the fencing that there is. A lease that ran out is lost when
@@ -71,20 +72,34 @@ class JobOver(JobError):
     """The job has ended and cannot be cancelled any more."""
 
 
+class Spent(msgspec.Struct, array_like=True, frozen=True):
+    """What a run has cost: J of computing and of a car awake for it, and its price by the car's [prices]."""
+
+    joules: float = 0.0
+    price: float = 0.0
+
+
+NOTHING = Spent()
+
+
 class Result(msgspec.Struct, frozen=True):
-    """How a job ended on its own terms. `state` is one of those that are over; `actions` counts the last run's."""
+    """How a job ended on its own terms. `state` is one of those that are over; `actions` and `spent` are the last
+    run's, `total` the actions of all runs as far as that one knows."""
 
     state: JobState
     answer: str = ""
     reason: str = ""
     actions: int = 0
+    spent: Spent = NOTHING
+    total: int = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the store has it. `…_ns` are UTC, `lease_until_ns` is CLOCK_BOOTTIME of the boot `lease_boot`.
 
     `answer` is a question when the state is asked. `attempts` counts faults: runs that ended neither by themselves nor
-    by the gate. `claims` counts owners.
+    by the gate. `claims` counts owners. `joules` and `price` are what its ended runs have cost, `running` what the one
+    under way had when it was last heard of.
     """
 
     job: str
@@ -104,6 +119,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: bytes = b""
     reason: str = ""
     answer: str = ""
+    joules: float = 0.0
+    price: float = 0.0
+    running: Spent = Spent()
 
 
 class JobEvent(msgspec.Struct, frozen=True):
@@ -152,14 +170,14 @@ def claimed(job: Job, owner: str, owner_epoch: int, lease_s: float, now: Now) ->
 
 def renewed(job: Job, owner_epoch: int, lease_s: float, now: Now) -> Job:
     """Returns the job with its lease counted from now."""
-    _owned(job, owner_epoch)
+    owned(job, owner_epoch)
     return _leased(job, lease_s, now)
 
 
-def saved(job: Job, owner_epoch: int, checkpoint: Checkpoint, now: Now) -> Job:
-    """Returns the job with a newer checkpoint."""
-    _owned(job, owner_epoch)
-    return msgspec.structs.replace(job, checkpoint=checkpoint.encode(), updated_ns=now.utc_ns)
+def saved(job: Job, owner_epoch: int, checkpoint: Checkpoint, now: Now, spent: Spent = NOTHING) -> Job:
+    """Returns the job with a newer checkpoint; `spent` is its run's until now."""
+    owned(job, owner_epoch)
+    return msgspec.structs.replace(job, checkpoint=checkpoint.encode(), updated_ns=now.utc_ns, running=spent)
 
 
 def finished(job: Job, owner_epoch: int, result: Result, now: Now) -> Change | None:
@@ -169,7 +187,8 @@ def finished(job: Job, owner_epoch: int, result: Result, now: Now) -> Change | N
     answer, reason = result.answer[:TEXT_CAP], result.reason[:TEXT_CAP]
     if job.owner_epoch == owner_epoch and (job.state, job.answer, job.reason) == (result.state, answer, reason):
         return None
-    _owned(job, owner_epoch)
+    owned(job, owner_epoch)
+    job = msgspec.structs.replace(_paid(job, result.spent), actions=max(job.actions, result.total - result.actions))
     return _over(job, result.state, now, answer=answer, reason=reason, actions=result.actions)
 
 
@@ -182,12 +201,16 @@ def released(
     checkpoint: Checkpoint | None = None,
     actions: int = 0,
     is_fault: bool = False,
+    spent: Spent = NOTHING,
     max_attempts: int,
 ) -> Change:
-    """Returns the job given back by its owner. A fault counts as an attempt, and delays the next one ever longer."""
-    _owned(job, owner_epoch)
+    """Returns the job given back by its owner. A fault counts as an attempt, and delays the next one ever longer.
+
+    One that has no budget left has failed.
+    """
+    owned(job, owner_epoch)
     kept = job.checkpoint if checkpoint is None else checkpoint.encode()
-    back = msgspec.structs.replace(job, checkpoint=kept, actions=job.actions + actions)
+    back = msgspec.structs.replace(_paid(job, spent), checkpoint=kept, actions=job.actions + actions)
     return _given_back(back, "released", reason[:TEXT_CAP], now, is_fault, max_attempts)
 
 
@@ -225,12 +248,15 @@ def counted_actions(job: Job) -> int:
         kept = Checkpoint.decode(job.checkpoint).actions() if job.checkpoint else 0
     except CheckpointError:
         kept = 0
-    return max(job.actions, kept)
+    counted = max(job.actions, kept)
+    return min(counted, len(job.spec.batch.inputs)) if job.spec.is_batch else counted
 
 
 def _given_back(job: Job, kind: str, reason: str, now: Now, is_fault: bool, max_attempts: int) -> Change:
     attempts = job.attempts + is_fault
-    job = msgspec.structs.replace(job, attempts=attempts, actions=counted_actions(job))
+    job = msgspec.structs.replace(_paid(job, NOTHING), attempts=attempts, actions=counted_actions(job))
+    if exceeded := job.spec.budget.exceeded(job.joules, job.price):
+        return _over(job, JobState.failed, now, reason=exceeded)
     if job.spec.retries is not None:
         max_attempts = job.spec.retries + 1
     if is_fault and attempts >= max_attempts:
@@ -252,7 +278,7 @@ def _given_back(job: Job, kind: str, reason: str, now: Now, is_fault: bool, max_
 def _over(job: Job, state: JobState, now: Now, *, answer: str = "", reason: str = "", actions: int = 0) -> Change:
     """Returns the job ended, `actions` more than it had. It keeps no lease, and no checkpoint: that may hold what was
     seen."""
-    job = msgspec.structs.replace(job, actions=job.actions + actions)
+    job = msgspec.structs.replace(_paid(job, NOTHING), actions=job.actions + actions)
     ended = msgspec.structs.replace(
         job,
         state=state,
@@ -267,13 +293,22 @@ def _over(job: Job, state: JobState, now: Now, *, answer: str = "", reason: str 
     return ended, JobEvent(job.job, now.utc_ns, state.value, job.owner, job.owner_epoch, reason)
 
 
+def _paid(job: Job, spent: Spent) -> Job:
+    """Returns the job with its run's cost among the ended ones': what was told, and no less than was heard before."""
+    joules, price = max(spent.joules, job.running.joules), max(spent.price, job.running.price)
+    if not joules and not price:
+        return job
+    return msgspec.structs.replace(job, joules=job.joules + joules, price=job.price + price, running=NOTHING)
+
+
 def _leased(job: Job, lease_s: float, now: Now) -> Job:
     if not lease_s > 0:
         raise ValueError(f"a lease must be above 0 s, got {lease_s}")
     return msgspec.structs.replace(job, lease_until_ns=now.boottime_ns + round(lease_s * 1e9), lease_boot=now.boot_id)
 
 
-def _owned(job: Job, owner_epoch: int) -> None:
+def owned(job: Job, owner_epoch: int) -> None:
+    """Raises ClaimLost unless the job is claimed under this epoch."""
     if job.state is JobState.claimed and job.owner_epoch == owner_epoch:
         return
     if job.state.is_over:

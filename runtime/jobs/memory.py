@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.clock import JobClock, SystemClock
 from runtime.jobs.life import (
     LAST_BACKOFF_S,
+    NOTHING,
     Change,
     IdempotencyConflict,
     Job,
     JobEvent,
     JobState,
     Result,
+    Spent,
     UnknownJob,
     cancelled,
     claimed,
     finished,
     overdue,
+    owned,
     released,
     renewed,
     saved,
@@ -38,6 +41,7 @@ class MemoryJobStore:
         self._jobs: dict[str, Job] = {}  # in the order of submission
         self._keys: dict[str, str] = {}
         self._events: dict[str, list[JobEvent]] = {}
+        self._results: dict[str, dict[int, bytes]] = {}
         self._epoch = 0
 
     async def submit(self, spec: JobSpec) -> tuple[str, bool]:
@@ -67,7 +71,7 @@ class MemoryJobStore:
 
     def _ready(self, capabilities: Capabilities) -> list[Job]:
         now = self._clock.now()
-        busy = {job.spec.desktop for job in self._jobs.values() if job.state is JobState.claimed}
+        busy = {job.spec.desktop for job in self._jobs.values() if job.state is JobState.claimed} - {""}
         return [
             job
             for job in self._jobs.values()
@@ -81,9 +85,17 @@ class MemoryJobStore:
         job = await self.get(claim.job)
         self._jobs[claim.job] = renewed(job, claim.owner_epoch, lease_s, self._clock.now())
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
         job = await self.get(claim.job)
-        self._jobs[claim.job] = saved(job, claim.owner_epoch, checkpoint, self._clock.now())
+        self._jobs[claim.job] = saved(job, claim.owner_epoch, checkpoint, self._clock.now(), spent)
+
+    async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        owned(await self.get(claim.job), claim.owner_epoch)
+        self._results.setdefault(claim.job, {}).update(enumerate(results, first))
+
+    async def results(self, job: str, since: int = 0) -> list[tuple[int, bytes]]:
+        await self.get(job)
+        return [one for one in sorted(self._results.get(job, {}).items()) if one[0] >= since]
 
     async def finish(self, claim: Claim, result: Result) -> None:
         job = await self.get(claim.job)
@@ -97,6 +109,7 @@ class MemoryJobStore:
         *,
         actions: int = 0,
         is_fault: bool = False,
+        spent: Spent = NOTHING,
     ) -> JobState:
         change = released(
             await self.get(claim.job),
@@ -106,6 +119,7 @@ class MemoryJobStore:
             checkpoint=checkpoint,
             actions=actions,
             is_fault=is_fault,
+            spent=spent,
             max_attempts=self._max_attempts,
         )
         self._keep(change)
@@ -143,6 +157,7 @@ class MemoryJobStore:
         for name in old:
             self._keys.pop(self._jobs[name].spec.idempotency_key, None)
             del self._jobs[name], self._events[name]
+            self._results.pop(name, None)
         return len(old)
 
     async def close(self) -> None:

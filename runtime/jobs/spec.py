@@ -1,4 +1,4 @@
-"""A job as it is asked for: one instruction on one desktop, with its limits. From a TOML file, flags, or both.
+"""A job as it is asked for: one instruction on one desktop, or a batch of inputs for a model, with its limits.
 
     desktop = "tls://10.0.0.7:7461"             # where to work
     instruction = "Send the report to Ann."     # or a list, one job each, in this order:  tasks = ["…", "…"]
@@ -8,21 +8,17 @@
     idempotency_key = "report-2031-05-01"       # the same key submits the same job only once
     [limits]
     max_actions = 200
+    [budget]
+    energy_kJ = 50                              # computing and awake, over all runs; over it the job fails
     [labels]
     customer = "acme"
 
-`spec_fields()` is the table of all fields, from the types below.
+Types and what holds of them together; job_file.py reads them from a TOML file, flags, or both.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import os
-import re
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -32,13 +28,12 @@ from runtime.errors import RuntimeFault
 from runtime.store.versions import RANGE
 from runtime.transport.dial import shown
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-SPEC_VERSION = 3  # 2: `needs`, `variants`, `retries`; 3: `verification`, `needs.other_than`
-SPEC_FILE_CAP_BYTES = 1 << 20
+SPEC_VERSION = 4  # 2: `needs`, `variants`, `retries`; 3: `verification`, `needs.other_than`; 4: `budget`,
+# `checkpoint`, `batch`
+BATCH_CAP = 10_000  # inputs of one job
+BATCH_CAP_BYTES = 256 * 1024  # of them together, encoded: they travel with the job's record
+BATCH_AGENT = "batch"  # the lane of batches, where a desktop's jobs have their agent
+_CURRENCY = r"^[A-Z]{3,8}\Z"
 _PLACE = r"^([a-z0-9][a-z0-9_-]*)?\Z"
 _MODEL = rf"^([a-z0-9][a-z0-9._-]*(@([0-9A-Za-z][0-9A-Za-z.+-]*|{RANGE}))?)?\Z"
 _BUNDLE = "a bundle: name, name@version or name@>=1.2,<2"
@@ -85,6 +80,51 @@ class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: Annotated[float, Meta(ge=0, le=1, description="the least share of such jobs that is checked")] = 0.0
 
 
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job may cost over all its runs. A car that sees it spent stops; the job fails and says so."""
+
+    energy_kJ: (
+        Annotated[float, Meta(gt=0, le=1e9, description="kJ of computing and of a car awake for it, all runs")] | None
+    ) = None
+    price: Annotated[float, Meta(gt=0, le=1e9, description="what all runs may cost by their cars' [prices]")] | None = (
+        None
+    )
+    currency: Annotated[
+        str, Meta(pattern=_CURRENCY, max_length=8, description="of `price`; a car paid in another leaves the job")
+    ] = "EUR"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any."""
+        return self.energy_kJ is not None or self.price is not None
+
+    def exceeded(self, joules: float, price: float) -> str:
+        """Returns which budget is spent, in words; nothing while some of each is left."""
+        if self.energy_kJ is not None and joules >= 1000 * self.energy_kJ:
+            return f"its budget of {self.energy_kJ:g} kJ is spent: {joules / 1000:.4g} kJ"
+        if self.price is not None and price >= self.price:
+            return f"its budget of {self.price:g} {self.currency} is spent: {price:.4g} {self.currency}"
+        return ""
+
+
+class CheckpointPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the store hears of a run. Between, the desktop keeps the agent's state with every action."""
+
+    every_s: Annotated[
+        float, Meta(ge=0, le=3600, description="the store is told so often, and at every yield; 0: every action")
+    ] = 10.0
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A batch inference: inputs for a model of the job's bundle, and no desktop. No inputs: it is none."""
+
+    inputs: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(max_length=BATCH_CAP, description="tables of the model's input tensors by name, one a result"),
+    ] = ()
+    role: Annotated[str, Meta(pattern=_NAME, max_length=64, description="which model of the bundle")] = "model"
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One arm of an experiment: which bundle works, and its share of the jobs."""
 
@@ -101,12 +141,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     desktop: Annotated[
         str,
         Meta(
-            pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+|relay://[^/\s]+:[0-9]+/[0-9A-Fa-f]{32,128})\Z",
+            pattern=r"^(unix:/.+|tls://[^/\s]+:[0-9]+|relay://[^/\s]+:[0-9]+/[0-9A-Fa-f]{32,128})?\Z",
             max_length=512,
             description="unix:/path, tls://host:port or relay://host:port/TOKEN",
         ),
-    ]
-    instruction: Annotated[str, Meta(min_length=1, max_length=8192, description="what to do, in a person's words")]
+    ] = ""
+    instruction: Annotated[str, Meta(max_length=8192, description="what to do, in a person's words")] = ""
     version: Annotated[int, Meta(ge=1, le=SPEC_VERSION, description="version of this form")] = SPEC_VERSION
     agent: Annotated[str, Meta(pattern=_NAME, max_length=64, description="an agent's kind, such as block_clicker")] = (
         "block_clicker"
@@ -132,11 +172,27 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     limits: Limits = Limits()
     needs: Needs = Needs()
     verification: Verification = Verification()
+    budget: Budget = Budget()
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    batch: Batch = Batch()
     idempotency_key: Annotated[str, Meta(max_length=256, description="the same key is the same job")] = ""
     labels: Annotated[
         dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=256)]],
         Meta(max_length=32, description="for the submitter's own use"),
     ] = {}
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, which decoding turns into its own error, for what is neither kind of job, or both."""
+        if self.batch.inputs:
+            _check_batch(self)
+        elif not self.desktop or not self.instruction:
+            missing = "instruction" if self.desktop else "desktop"
+            raise ValueError(f"{missing} is missing, and `batch` has no inputs")
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is a batch inference, without a desktop."""
+        return bool(self.batch.inputs)
 
     def __repr__(self) -> str:
         """Shows no token and no instruction: a spec is logged, and what it says is the customer's."""
@@ -173,158 +229,26 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise SpecError(f"this is no job of version {SPEC_VERSION}: {error}") from error
 
 
-PARTS: tuple[type[msgspec.Struct], ...] = (
-    Limits,
-    Needs,
-    Verification,
-)  # the tables within a job, under their names in small letters
+PARTS: dict[str, type[msgspec.Struct]] = {  # the tables within a job
+    "limits": Limits,
+    "needs": Needs,
+    "verification": Verification,
+    "budget": Budget,
+    "checkpoint": CheckpointPolicy,
+    "batch": Batch,
+}
 
 
-def load_jobs(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> tuple[JobSpec, ...]:
-    """Returns the jobs of a TOML file: one, or one a task of its `tasks` in order.
-
-    `overrides` are flags that go first, by dotted name ("limits.max_s"). Raises SpecError: cannot be read, not TOML,
-    and as `parse_jobs` does.
-    """
-    try:
-        if os.stat(path).st_size > SPEC_FILE_CAP_BYTES:
-            raise SpecError(f"{path} has more than {SPEC_FILE_CAP_BYTES} bytes, this is no job file")
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SpecError(f"there is no job file {path}", next_step="create it, or give flags instead") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SpecError(f"{path} is not TOML: {error}") from error
-    return parse_jobs(tree, where=str(path), overrides=overrides)
-
-
-def parse_jobs(
-    tree: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None
-) -> tuple[JobSpec, ...]:
-    """Returns the jobs of a tree of plain values; `where` names its origin in errors ("flags", a file).
-
-    Raises SpecError: unknown field (with a suggestion), wrong type or range (where, expected, got), a field missing.
-    """
-    fields = dict(tree)
-    for name, value in (overrides or {}).items():
-        _put(fields, name, value, where)
-    tasks = fields.pop("tasks", None)
-    if tasks is None:
-        return (_build(fields, where),)
-    if "instruction" in fields:
-        raise SpecError(f"{where}: there are both `instruction` and `tasks`, expected one of them")
-    if not isinstance(tasks, list | tuple) or not tasks or not all(isinstance(task, str) for task in tasks):
-        raise SpecError(f"{where}: tasks must be a list of at least one text, got {_short(tasks)}")
-    key = fields.get("idempotency_key")
-    specs = []
-    for number, task in enumerate(tasks, 1):
-        keyed = {"idempotency_key": f"{key}#{number}"} if isinstance(key, str) and key else {}
-        specs.append(_build({**fields, "instruction": task, **keyed}, f"{where}: tasks[{number - 1}]"))
-    return tuple(specs)
-
-
-def spec_fields() -> list[tuple[str, str, str]]:
-    """Returns (dotted name, what may stand there, what it is) of every field, in order, as for `submit --help`."""
-    return [*_describe(JobSpec, ""), ("tasks", "a list of texts", "instead of `instruction`: one job each")]
-
-
-def _describe(shape: type[msgspec.Struct], prefix: str) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    for field in msgspec.structs.fields(shape):
-        if field.type in PARTS:
-            rows += _describe(field.type, f"{field.name}.")
-        else:
-            rule, described = _rule(field.type)
-            rows.append((prefix + field.name, _expected(rule), described))
-    return rows
-
-
-def _rule(kind: Any) -> tuple[Any, str]:
-    """Returns (the type's rule, its description) with unions with None and annotations taken off."""
-    rule, described = msgspec.inspect.type_info(kind), ""
-    while True:
-        if isinstance(rule, msgspec.inspect.Metadata):
-            described = str((rule.extra_json_schema or {}).get("description", "")) or described
-            rule = rule.type
-        elif isinstance(rule, msgspec.inspect.UnionType):
-            rule = next(part for part in rule.types if not isinstance(part, msgspec.inspect.NoneType))
-        else:
-            return rule, described
-
-
-def _expected(rule: Any) -> str:
-    """Returns a rule in words: "a number from 1 to 86400"."""
-    if isinstance(rule, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-        words = "an integer" if isinstance(rule, msgspec.inspect.IntType) else "a number"
-        return f"{words} from {rule.ge:g} to {rule.le:.10g}"
-    if isinstance(rule, msgspec.inspect.StrType):
-        return f"a text of {rule.min_length or 0} to {rule.max_length} characters"
-    if isinstance(rule, msgspec.inspect.BoolType):
-        return "true or false"
-    if isinstance(rule, msgspec.inspect.VarTupleType):
-        is_text = not isinstance(rule.item_type, msgspec.inspect.StructType)
-        return "a list of texts" if is_text else "a list of tables"
-    return "a table of texts" if isinstance(rule, msgspec.inspect.DictType) else "a table"
-
-
-def _put(fields: dict[str, Any], name: str, value: Any, where: str) -> None:
-    *parents, last = name.split(".")
-    for parent in parents:
-        inner = fields.get(parent, {})
-        if not isinstance(inner, Mapping):
-            raise SpecError(f"{where}: {parent} must be a table, got {_short(inner)}")
-        fields[parent] = inner = dict(inner)
-        fields = inner
-    fields[last] = value
-
-
-def _build(fields: Mapping[str, Any], where: str) -> JobSpec:
-    _refuse_unknown(fields, JobSpec, where, "", ["tasks"])
-    for part in PARTS:
-        name = part.__name__.lower()
-        inner = fields.get(name, {})
-        if isinstance(inner, Mapping):
-            _refuse_unknown(inner, part, where, f"{name}.", [])
-    try:
-        return msgspec.convert(dict(fields), JobSpec)
-    except msgspec.ValidationError as error:
-        raise SpecError(f"{where}: {_explain(error, fields)}") from error
-
-
-def _refuse_unknown(
-    fields: Mapping[str, Any], shape: type[msgspec.Struct], where: str, prefix: str, also: list[str]
-) -> None:
-    names = [field.name for field in msgspec.structs.fields(shape)] + also
-    for name in fields:
-        if name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-            raise SpecError(f"{where}: {prefix}{name} is not a field of a job; {hint}")
-
-
-def _explain(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
-    """Turns msgspec's "Expected … - at `$.limits.max_s`" into field, expected and got, both from the table."""
-    missing = re.match(r"Object missing required field `(\w+)`", str(error))
-    if missing:
-        return f"{missing[1]} is missing, expected {_wanted([missing[1]])}"
-    at = re.search(r"`\$\.?(\w*(?:\.\w+)*)", str(error).rpartition(" - at ")[2])
-    path = [part for part in at[1].split(".") if part] if at else []
-    got: Any = fields
-    for part in path:
-        got = got[part]
-    return f"{'.'.join(path) or 'the job'} must be {_wanted(path)}, got {_short(got)}"
-
-
-def _wanted(path: list[str]) -> str:
-    shape: Any = JobSpec
-    for part in path:
-        shape = next(field.type for field in msgspec.structs.fields(shape) if field.name == part)
-    rule, described = _rule(shape)
-    has_pattern = isinstance(rule, msgspec.inspect.StrType) and rule.pattern
-    return described if has_pattern else _expected(rule)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _check_batch(spec: JobSpec) -> None:
+    """Raises ValueError for a batch that cannot be done."""
+    if spec.desktop or spec.instruction or spec.token:
+        raise ValueError("a batch has no desktop, instruction or token")
+    if spec.agent != BATCH_AGENT:
+        raise ValueError(f"a batch has no agent but '{BATCH_AGENT}', got '{spec.agent}'")
+    if not spec.model and not spec.variants:
+        raise ValueError("a batch needs a `model` or `variants`")
+    if spec.verification.repeatable:
+        raise ValueError("a batch cannot be checked by doing it again on a desktop: leave `verification` out")
+    size = len(msgspec.msgpack.encode(spec.batch.inputs))
+    if size > BATCH_CAP_BYTES:
+        raise ValueError(f"batch.inputs have {size} bytes, at most {BATCH_CAP_BYTES}: cut it with `batch.chunk`")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from runtime.jobs.checkpoint import Checkpoint
 from runtime.jobs.clock import JobClock, SystemClock
-from runtime.jobs.life import Job, JobEvent, JobState, Result
+from runtime.jobs.life import NOTHING, Job, JobEvent, JobState, Result, Spent
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.sqlite_tables import JobTables
 from runtime.jobs.store import DEFAULT_MAX_ATTEMPTS, Capabilities, Claim
@@ -59,8 +59,14 @@ class SqliteJobStore:
     async def renew(self, claim: Claim, lease_s: float) -> None:
         await self._do(lambda: self._tables.renew(claim, lease_s))
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        await self._do(lambda: self._tables.save(claim, checkpoint))
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+        await self._do(lambda: self._tables.save(claim, checkpoint, spent))
+
+    async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        await self._do(lambda: self._tables.put_results(claim, first, results))
+
+    async def results(self, job: str, since: int = 0) -> list[tuple[int, bytes]]:
+        return await self._do(lambda: self._tables.results(job, since))
 
     async def finish(self, claim: Claim, result: Result) -> None:
         await self._do(lambda: self._tables.finish(claim, result))
@@ -73,8 +79,9 @@ class SqliteJobStore:
         *,
         actions: int = 0,
         is_fault: bool = False,
+        spent: Spent = NOTHING,
     ) -> JobState:
-        return await self._do(lambda: self._tables.release(claim, reason, checkpoint, actions, is_fault))
+        return await self._do(lambda: self._tables.release(claim, reason, checkpoint, actions, is_fault, spent))
 
     async def cancel(self, job: str, reason: str) -> Job:
         return await self._do(lambda: self._tables.cancel(job, reason))

@@ -5,6 +5,7 @@
 | jobs   | a job of life.py; `seq` is its age                                         |
 | events | a line of a job's history                                                  |
 | epoch  | one row: the last owner_epoch that was given                               |
+| results | one result of a batch, by its job and its number                           |
 
 One connection holds the file alone (exclusive locking: a second daemon is refused, and no shared-memory file is left
 behind). Write-ahead log; every change is one IMMEDIATE transaction that reads the job, lets life.py decide, and writes.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +31,13 @@ from runtime.jobs.life import (
     JobEvent,
     JobState,
     Result,
+    Spent,
     UnknownJob,
     cancelled,
     claimed,
     finished,
     overdue,
+    owned,
     released,
     renewed,
     saved,
@@ -44,7 +47,7 @@ from runtime.jobs.spec import JobSpec, Limits
 from runtime.jobs.store import Capabilities, Claim, JobStoreError, read_checkpoint
 
 APPLICATION_ID = 0x69684A42  # "ihJB"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: what runs have cost, results of batches
 SCHEMA = """
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -68,16 +71,27 @@ CREATE TABLE events (
 CREATE INDEX events_job ON events (job, id);
 CREATE TABLE epoch (last INTEGER NOT NULL) STRICT;
 """
+# What version 1 lacked; a store of that version gets it when it is opened.
+SINCE_1 = """
+ALTER TABLE jobs ADD COLUMN joules REAL NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN price REAL NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN run_joules REAL NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN run_price REAL NOT NULL DEFAULT 0;
+CREATE TABLE results (
+    job TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+"""
 # Columns that are fields of Job under the same name and of the same type.
-PLAIN = [name for name in Job.__struct_fields__ if name not in ("spec", "state")]
-COLUMNS = [*PLAIN, "idempotency_key", "desktop", "agent", "priority", "spec", "state"]
+PLAIN = [name for name in Job.__struct_fields__ if name not in ("spec", "state", "running")]
+RUNNING = ["run_joules", "run_price"]  # Job.running
+COLUMNS = [*PLAIN, *RUNNING, "idempotency_key", "desktop", "agent", "priority", "spec", "state"]
 _INSERT = f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-_UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in [*PLAIN, 'state'])} WHERE job = ?"
-_SELECT = f"SELECT {', '.join(PLAIN)}, spec, state FROM jobs "
+_UPDATE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in [*PLAIN, *RUNNING, 'state'])} WHERE job = ?"
+_SELECT = f"SELECT {', '.join(PLAIN)}, {', '.join(RUNNING)}, spec, state FROM jobs "
 # Named, because the planner would rather sort all that is queued than believe that one row is wanted.
 _READY = (
     "INDEXED BY jobs_ready WHERE state = 'queued' AND NOT (not_before_ns > ? AND not_before_ns <= ?)"
-    " AND desktop NOT IN (SELECT desktop FROM jobs WHERE state = 'claimed')"
+    " AND (desktop = '' OR desktop NOT IN (SELECT desktop FROM jobs WHERE state = 'claimed'))"
 )
 
 
@@ -116,7 +130,7 @@ class JobTables:
                     raise IdempotencyConflict(f"the key '{spec.idempotency_key}' is that of job {row[0]}, another one")
                 return row[0], False
             job, event = submitted(uuid.uuid4().hex, spec, now)
-            values = [getattr(job, name) for name in PLAIN]
+            values = _plain(job)
             own = [
                 spec.idempotency_key or None,
                 spec.desktop,
@@ -148,16 +162,31 @@ class JobTables:
         with self._change(sync=False) as now:
             self._write(renewed(self._job(claim.job), claim.owner_epoch, lease_s, now))
 
-    def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
+    def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent) -> None:
         with self._change(sync=False) as now:
-            self._write(saved(self._job(claim.job), claim.owner_epoch, checkpoint, now))
+            self._write(saved(self._job(claim.job), claim.owner_epoch, checkpoint, now, spent))
+
+    def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        with self._change():
+            owned(self._job(claim.job), claim.owner_epoch)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?)",
+                [(claim.job, number, data) for number, data in enumerate(results, first)],
+            )
+
+    def results(self, job: str, since: int) -> list[tuple[int, bytes]]:
+        with self._told():
+            self._job(job)
+            return self._db.execute(
+                "SELECT number, data FROM results WHERE job = ? AND number >= ? ORDER BY number", [job, since]
+            ).fetchall()
 
     def finish(self, claim: Claim, result: Result) -> None:
         with self._change() as now:
             self._keep(finished(self._job(claim.job), claim.owner_epoch, result, now))
 
     def release(
-        self, claim: Claim, reason: str, checkpoint: Checkpoint | None, actions: int, is_fault: bool
+        self, claim: Claim, reason: str, checkpoint: Checkpoint | None, actions: int, is_fault: bool, spent: Spent
     ) -> JobState:
         with self._change() as now:
             change = released(
@@ -168,6 +197,7 @@ class JobTables:
                 checkpoint=checkpoint,
                 actions=actions,
                 is_fault=is_fault,
+                spent=spent,
                 max_attempts=self._max_attempts,
             )
             self._keep(change)
@@ -214,7 +244,10 @@ class JobTables:
         with self._change():
             over = [state.value for state in JobState if state.is_over]
             old = f"state IN ({', '.join('?' * len(over))}) AND updated_ns < ?"
-            self._db.execute(f"DELETE FROM events WHERE job IN (SELECT job FROM jobs WHERE {old})", [*over, before_ns])
+            for table in ("events", "results"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE job IN (SELECT job FROM jobs WHERE {old})", [*over, before_ns]
+                )
             return self._db.execute(f"DELETE FROM jobs WHERE {old}", [*over, before_ns]).rowcount
 
     def close(self) -> None:
@@ -232,6 +265,8 @@ class JobTables:
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if (application, version, tables) == (0, 0, 0):
             self._create()
+        elif (application, version) == (APPLICATION_ID, 1):
+            self._bring_up()
         elif (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
             kind = f"job store version {version}" if application == APPLICATION_ID else "a database of something else"
             raise JobStoreError(
@@ -245,10 +280,18 @@ class JobTables:
         # A store that was lost and made anew goes on above the old one's epochs: they begin at the time, in s * 2^20.
         first_epoch = self._clock.now().utc_ns // 1_000_000_000 << 20
         self._db.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA.split(";"):
+        for statement in (SCHEMA + SINCE_1).split(";"):
             self._db.execute(statement)
         self._db.execute("INSERT INTO epoch VALUES (?)", [first_epoch])
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute("COMMIT")
+
+    def _bring_up(self) -> None:
+        """Adds what a store of an earlier version lacks, all of it or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        for statement in SINCE_1.split(";"):
+            self._db.execute(statement)
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._db.execute("COMMIT")
 
@@ -318,7 +361,9 @@ class JobTables:
         count = len(PLAIN)
         for row in self._db.execute(_SELECT + rest, values):
             plain = dict(zip(PLAIN, row, strict=False))
-            yield Job(spec=JobSpec.decode(row[count]), state=JobState(row[count + 1]), **plain)
+            run_joules, run_price, spec, state = row[count:]
+            running = Spent(run_joules, run_price)
+            yield Job(spec=JobSpec.decode(spec), state=JobState(state), running=running, **plain)
 
     def _overdue(self, now: Now) -> list[Job]:
         lost = self._select(
@@ -343,10 +388,15 @@ class JobTables:
             self._tell(change[1])
 
     def _write(self, job: Job) -> None:
-        self._db.execute(_UPDATE, [*(getattr(job, name) for name in PLAIN), job.state.value, job.job])
+        self._db.execute(_UPDATE, [*_plain(job), job.state.value, job.job])
 
     def _tell(self, event: JobEvent) -> None:
         self._db.execute(
             "INSERT INTO events (job, at_ns, kind, owner, owner_epoch, detail) VALUES (?, ?, ?, ?, ?, ?)",
             list(msgspec.structs.astuple(event)),
         )
+
+
+def _plain(job: Job) -> list[object]:
+    """Returns the values of PLAIN and RUNNING."""
+    return [*(getattr(job, name) for name in PLAIN), job.running.joules, job.running.price]

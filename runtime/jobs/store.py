@@ -10,13 +10,13 @@ tests/jobs the suite that every store passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
 import msgspec
 
 from runtime.jobs.checkpoint import Checkpoint, CheckpointError
-from runtime.jobs.life import Job, JobError, JobEvent, JobState, Result
+from runtime.jobs.life import NOTHING, Job, JobError, JobEvent, JobState, Result, Spent
 from runtime.jobs.spec import JobSpec
 from runtime.store.versions import is_range, newest
 
@@ -35,6 +35,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     `resident` are the models (or agents, for jobs without a model) that it holds already: a preference, no condition.
     `versions` are the installed ones by model: a job that names a range of them waits for one who has one in it.
+    `currency` is that of the claimer's prices: a job whose price budget is in another is left to others.
     """
 
     agents: frozenset[str] | None = None
@@ -46,6 +47,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     memory_MiB: int | None = None
     is_plugged_in: bool | None = None
     versions: dict[str, tuple[str, ...]] | None = None
+    currency: str | None = None
 
     def can_do(self, spec: JobSpec) -> bool:
         """Returns whether a job may be given to this claimer. A need is met when nothing is known against it, but
@@ -60,6 +62,7 @@ class Capabilities(msgspec.Struct, frozen=True):
             and (self.memory_MiB is None or needs.memory_MiB <= self.memory_MiB)
             and (self.is_plugged_in is not False or not needs.plugged_in)
             and self._has_version(spec.model)
+            and (self.currency is None or spec.budget.price is None or self.currency == spec.budget.currency)
         )
 
     def _has_version(self, model: str) -> bool:
@@ -97,8 +100,16 @@ class JobStore(Protocol):
     async def renew(self, claim: Claim, lease_s: float) -> None:
         """Makes the lease last `lease_s` from now. Raises ClaimLost."""
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint) -> None:
-        """Keeps a newer checkpoint. Raises ClaimLost, CheckpointError. A power cut may lose it, a crash does not."""
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+        """Keeps a newer checkpoint, and what the run has cost until now. Raises ClaimLost, CheckpointError. A power cut
+        may lose it, a crash does not."""
+
+    async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
+        """Keeps results of a batch, numbered from `first`; one that is there is replaced: inputs have one result.
+        Raises ClaimLost. They outlive a crash."""
+
+    async def results(self, job: str, since: int = 0) -> list[tuple[int, bytes]]:
+        """Returns a batch's results from number `since` on, in order; also of a job that is not over, or failed."""
 
     async def finish(self, claim: Claim, result: Result) -> None:
         """Ends the job. Raises ClaimLost. The same owner may say the same again: it is kept once."""
@@ -111,10 +122,12 @@ class JobStore(Protocol):
         *,
         actions: int = 0,
         is_fault: bool = False,
+        spent: Spent = NOTHING,
     ) -> JobState:
         """Gives the job back for others, without a checkpoint with the one it had. Raises ClaimLost, CheckpointError.
 
-        Returns queued, or failed: a fault too many makes it poison. `actions` are those of this run.
+        Returns queued, or failed: a fault too many makes it poison, and its budget may be spent. `actions` and `spent`
+        are those of this run.
         """
 
     async def cancel(self, job: str, reason: str) -> Job:

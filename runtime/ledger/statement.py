@@ -36,6 +36,15 @@ class Prices:
         return self.per_hour > 0 or self.per_action > 0 or self.per_compute_kWh > 0
 
 
+def earned(prices: Prices, seconds: float, actions: int, joules: float) -> float:
+    """Returns what a run earns its owner, which is what it costs who submitted its job; `joules` are of computing."""
+    return seconds / 3600 * prices.per_hour + actions * prices.per_action + _compute(prices, joules)
+
+
+def _compute(prices: Prices, joules: float) -> float:
+    return joules / _J_PER_KWH * prices.per_compute_kWh
+
+
 @dataclass
 class Used:
     """Sums over runs. `estimated_kWh` is the part of `compute_kWh` that no rail measured; `battery_kWh` is the part of
@@ -69,8 +78,7 @@ class Used:
         self.awake_kWh += awake_kWh
         self.battery_kWh += battery_kWh
         self.wall_kWh += wall_kWh
-        self.earned += hours * prices.per_hour + entry.actions * prices.per_action
-        self.earned += compute_kWh * prices.per_compute_kWh
+        self.earned += earned(prices, entry.seconds, entry.actions, entry.joules)
         self.electricity += wall_kWh * prices.electricity_per_kWh
         self.wear += battery_kWh * prices.battery_wear_per_kWh
 

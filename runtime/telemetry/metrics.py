@@ -66,6 +66,7 @@ TABLE: dict[str, Row] = {
     ),
     "sessions": Row(Gauge, "Desktops worked on now."),
     "actions": Row(Counter, "Actions sent, by their outcome.", ("outcome",)),
+    "batch_results": Row(Counter, "Results of batches that were kept."),
     "action_seconds": Row(
         Histogram,
         "Where an action's time went: capture, transfer, model, inject, settle, total.",

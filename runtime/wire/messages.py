@@ -1,7 +1,7 @@
 """Every message of a session, numbered in one table. Array-like MessagePack: [number, field, field, …].
 
-    car ─► desktop      1 Hello   2 Credit   3 Act   4 Heartbeat   5 Bye   6 Interest
-    desktop ─► car     33 HelloAnswer   34 FramePart   35 ActResult   36 Takeover   4 Heartbeat   5 Bye
+    car ─► desktop      1 Hello   2 Credit   3 Act   4 Heartbeat   5 Bye   6 Interest   7 Keep
+    desktop ─► car     33 HelloAnswer   34 FramePart   35 ActResult   36 Takeover   37 Kept   4 Heartbeat   5 Bye
 
 Numbers and fields are append-only: a reader ignores fields that it does not know, and takes the default of a field that
 an older writer did not send. Every field has a limit, so that no message makes its reader allocate more than its bytes.
@@ -18,6 +18,8 @@ from runtime.wire.tables import OLDEST_VERSION, Encoding, Outcome
 
 MESSAGE_CAP = 1 << 20  # bytes after the length; what a car takes
 REQUEST_CAP = 1 << 16  # what a desktop takes: nothing that a car may say is longer
+KEEP_CAP = 60_000  # bytes that a desktop keeps of a job: less than a request, so that one carries them
+FEATURE_KEEP = "keep"  # of Hello and HelloAnswer: Keep and Kept are known; without both of them neither is sent
 MAX_CREDIT = 8  # frames on their way at once
 MAX_PIXELS = 36_000_000  # of a screen; 8K UHD has 33.2 million
 MAX_TILES = 2048  # in one part
@@ -83,6 +85,12 @@ class Interest(Struct, array_like=True, frozen=True, tag=6):
     h: Annotated[int, Meta(ge=0, le=16_384)]
 
 
+class Keep(Struct, array_like=True, frozen=True, tag=7):
+    """What the car's next owner must know of the job, sent before an action; it replaces what was kept before."""
+
+    data: Annotated[bytes, Meta(max_length=KEEP_CAP)]
+
+
 class HelloAnswer(Struct, array_like=True, frozen=True, tag=33):
     """The session is open. `tile_key` keys the hashes of this session's tiles and preconditions.
 
@@ -137,9 +145,17 @@ class Takeover(Struct, array_like=True, frozen=True, tag=36):
     active: bool
 
 
-FromCar = Hello | Credit | Act | Heartbeat | Bye | Interest
-FromDesktop = HelloAnswer | FramePart | ActResult | Takeover | Heartbeat | Bye
-Message = Hello | Credit | Act | Heartbeat | Bye | Interest | HelloAnswer | FramePart | ActResult | Takeover
+class Kept(Struct, array_like=True, frozen=True, tag=37):
+    """What the last Keep of this job left, empty if nothing; follows the answer to a hello that has the feature."""
+
+    data: Annotated[bytes, Meta(max_length=KEEP_CAP)] = b""
+
+
+FromCar = Hello | Credit | Act | Heartbeat | Bye | Interest | Keep
+FromDesktop = HelloAnswer | FramePart | ActResult | Takeover | Kept | Heartbeat | Bye
+Message = (
+    Hello | Credit | Act | Heartbeat | Bye | Interest | Keep | HelloAnswer | FramePart | ActResult | Takeover | Kept
+)
 
 MESSAGES: dict[int, type[Message]] = {
     1: Hello,
@@ -148,10 +164,12 @@ MESSAGES: dict[int, type[Message]] = {
     4: Heartbeat,
     5: Bye,
     6: Interest,
+    7: Keep,
     33: HelloAnswer,
     34: FramePart,
     35: ActResult,
     36: Takeover,
+    37: Kept,
 }
-FROM_CAR: tuple[type[FromCar], ...] = (Hello, Credit, Act, Heartbeat, Bye, Interest)
-FROM_DESKTOP: tuple[type[FromDesktop], ...] = (HelloAnswer, FramePart, ActResult, Takeover, Heartbeat, Bye)
+FROM_CAR: tuple[type[FromCar], ...] = (Hello, Credit, Act, Heartbeat, Bye, Interest, Keep)
+FROM_DESKTOP: tuple[type[FromDesktop], ...] = (HelloAnswer, FramePart, ActResult, Takeover, Kept, Heartbeat, Bye)

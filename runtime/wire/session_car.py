@@ -19,6 +19,7 @@ from runtime.wire.actions import Action, Precondition
 from runtime.wire.errors import ProtocolError
 from runtime.wire.framing import frame
 from runtime.wire.messages import (
+    FEATURE_KEEP,
     MAX_CREDIT,
     MAX_PIXELS,
     MESSAGE_CAP,
@@ -32,6 +33,8 @@ from runtime.wire.messages import (
     Hello,
     HelloAnswer,
     Interest,
+    Keep,
+    Kept,
     Takeover,
 )
 from runtime.wire.records import RECORD_BYTES, tile_count
@@ -51,20 +54,22 @@ from runtime.wire.session import (
 )
 from runtime.wire.tables import CloseReason
 
-CarMessage = HelloAnswer | FramePart | ActResult | Takeover
-CarEvent = HelloAnswer | FramePart | ActResult | Takeover | Transmit | Closed
+CarMessage = HelloAnswer | FramePart | ActResult | Takeover | Kept
+CarEvent = HelloAnswer | FramePart | ActResult | Takeover | Kept | Transmit | Closed
 _DECODER: msgspec.msgpack.Decoder[FromDesktop] = msgspec.msgpack.Decoder(FromDesktop)
 
 
 class CarSession(Session[CarMessage]):
     """Says hello, gives credits, sends actions one after the other, keeps the heart beating.
 
-    Events are the desktop's own messages: HelloAnswer (once: the session is open), FramePart, ActResult, Takeover.
+    Events are the desktop's own messages: HelloAnswer (once: the session is open), Kept (at most once, next),
+    FramePart, ActResult, Takeover.
     """
 
     def __init__(self, now_ns: int = 0) -> None:
         super().__init__(_DECODER, MESSAGE_CAP, now_ns)
         self.answer: HelloAnswer | None = None
+        self.kept: Kept | None = None
         self.taken_over = False
         self.credits = 0
         self.next_seq = 1
@@ -81,6 +86,7 @@ class CarSession(Session[CarMessage]):
             FramePart: self._part,
             ActResult: self._result,
             Takeover: self._takeover,
+            Kept: self._was_kept,
             Heartbeat: self._echo,
             Bye: self._bye,
         }
@@ -113,6 +119,18 @@ class CarSession(Session[CarMessage]):
         seq, self.next_seq = self.next_seq, self.next_seq + 1
         self._unanswered.add(seq)
         return seq, frame(Act(self._hello.job, self._hello.owner_epoch, seq, frame_id, action, precondition))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the desktop keeps what `send_keep` gives it."""
+        return self.answer is not None and FEATURE_KEEP in self.answer.features
+
+    def send_keep(self, data: bytes) -> bytes | bytearray:
+        """Has the desktop keep `data` for the job's next owner, before the action that is sent next."""
+        self._require(State.open)
+        if not self.keeps:
+            raise ValueError("this desktop keeps nothing")
+        return frame(Keep(data))
 
     def send_interest(self, x: int, y: int, w: int, h: int) -> bytes | bytearray:
         """Asks for this region first in frames that need several parts."""
@@ -215,6 +233,13 @@ class CarSession(Session[CarMessage]):
         self._only_when_open(takeover)
         self.taken_over = takeover.active
         self._emit(takeover)
+
+    def _was_kept(self, kept: Kept, now_ns: int) -> None:
+        self._only_when_open(kept)
+        if self.kept is not None or not self.keeps:
+            raise out_of_order(kept, self.state)
+        self.kept = kept
+        self._emit(kept)
 
     def _echo(self, beat: Heartbeat, now_ns: int) -> None:
         self._only_when_open(beat)

@@ -32,6 +32,8 @@ from runtime.wire.messages import (
     Hello,
     HelloAnswer,
     Interest,
+    Keep,
+    Kept,
     Takeover,
 )
 from runtime.wire.session import (
@@ -68,15 +70,15 @@ class Known:
     last_outcome: Outcome = Outcome.none
 
 
-DesktopMessage = Hello | Credit | Act | Interest | Refused
-DesktopEvent = Hello | Credit | Act | Interest | Refused | Transmit | Closed
+DesktopMessage = Hello | Credit | Act | Interest | Keep | Refused
+DesktopEvent = Hello | Credit | Act | Interest | Keep | Refused | Transmit | Closed
 
 
 class DesktopSession(Session[DesktopMessage]):
     """Lets one owner of one job in, gives its actions out one by one, each at most once.
 
-    Events: Hello (then call `answer` or `send_bye`), Credit, Interest, Act (passed the fence: apply it, then
-    `send_result`), Refused, Closed (release everything, then `send_bye` if `state` is closing).
+    Events: Hello (then call `answer` or `send_bye`), Credit, Interest, Keep (before all that follows), Act (passed the
+    fence: apply it, then `send_result`), Refused, Closed (release everything, then `send_bye` if `state` is closing).
     """
 
     def __init__(self, now_ns: int = 0) -> None:
@@ -98,6 +100,7 @@ class DesktopSession(Session[DesktopMessage]):
             Heartbeat: self._beat,
             Bye: self._bye,
             Interest: self._interested,
+            Keep: self._told_to_keep,
         }
 
     # Sending.
@@ -160,6 +163,11 @@ class DesktopSession(Session[DesktopMessage]):
             raise ValueError(f"action {seq} awaits no result")
         self._unanswered.discard(seq)
         return frame(ActResult(seq, outcome, reason, received_ns, applied_ns))
+
+    def send_kept(self, data: bytes) -> bytes | bytearray:
+        """What was kept of the job; once, right after an answer with the feature."""
+        self._require(State.open)
+        return frame(Kept(data))
 
     def send_takeover(self, active: bool) -> bytes | bytearray:
         """A person took the desktop or gave it back; until then the fence refuses every action."""
@@ -257,6 +265,15 @@ class DesktopSession(Session[DesktopMessage]):
     def _interested(self, interest: Interest, now_ns: int) -> None:
         self._count(interest, now_ns)
         self._emit(interest)
+
+    def _told_to_keep(self, keep: Keep, now_ns: int) -> None:
+        self._count(keep, now_ns)
+        if self._highest_epoch == self._epoch():
+            self._emit(keep)  # of an owner that was superseded nothing is kept
+
+    def _epoch(self) -> int:
+        assert self.hello is not None
+        return self.hello.owner_epoch
 
     def _bye(self, bye: Bye, now_ns: int) -> None:
         closed = Closed(bye.reason, bye.detail, by_peer=True)

@@ -14,12 +14,14 @@ import pytest
 
 from runtime.agent.protocol import Decision, Preempted
 from runtime.desktop.frame import Frame
+from runtime.desktop.kept import KeptStates
 from runtime.desktop.memory import MemoryScreen, Widget
 from runtime.desktop.remote import RemoteDesktop
 from runtime.desktop.takeover import Signal
 from runtime.jobs.checkpoint import Memory
-from runtime.jobs.runner import RunEnd, Runner, Step
-from runtime.jobs.spec import JobSpec, Limits
+from runtime.jobs.run import RunEnd
+from runtime.jobs.runner import Runner, Step
+from runtime.jobs.spec import CheckpointPolicy, JobSpec, Limits
 from runtime.jobs.store import Claim
 from runtime.transport.errors import Unreachable
 from runtime.wire.actions import Action, Click, Done, Fail, Type
@@ -257,5 +259,62 @@ def test_a_person_takes_the_desktop_and_the_run_waits_for_them(tmp_path: Path) -
         end = await task
         assert (end.kind, end.actions) == ("done", 3)
         assert bench.clicks() == 3
+
+    on_bench(tmp_path, play)
+
+
+def test_a_car_that_dies_leaves_its_state_with_the_desktop(tmp_path: Path) -> None:
+    """The store hears nothing within `checkpoint.every_s`; who goes on has the state from the desktop all the same."""
+
+    async def play(bench: Bench) -> None:
+        told: list[object] = []
+        actions: list[Action] = [Click(50, 25)] * 5
+
+        async def remember(checkpoint: object) -> None:
+            told.append(checkpoint)
+
+        def before(number: int) -> None:
+            if number == 3:
+                raise ConnectionAbortedError("as if the process had been killed here")
+
+        first = bench.runner(Script(actions, before=before))
+        first.remember = remember
+        with pytest.raises(ConnectionAbortedError):
+            await first.run()
+        assert (told, bench.clicks()) == ([], 3)
+        agent = Script(actions)
+        second = bench.runner(agent)
+        end = await second.run()
+        assert (end.kind, end.actions) == ("done", 3), "its own two, and the last one of the other that nobody heard of"
+        assert agent.decided == [3, 4, 5]
+        assert bench.clicks() == 5
+        assert second.memory.actions == 5
+        assert not any((tmp_path / "kept").iterdir()), "the job is over: nothing is kept of it"
+
+    on_bench(tmp_path, play)
+
+
+def test_with_no_time_between_checkpoints_the_store_hears_of_every_action(tmp_path: Path) -> None:
+    async def play(bench: Bench) -> None:
+        told: list[object] = []
+
+        async def remember(checkpoint: object) -> None:
+            told.append(checkpoint)
+
+        runner = bench.runner(Script([Click(50, 25)] * 3))
+        runner.remember = remember
+        runner.spec = msgspec.structs.replace(runner.spec, checkpoint=CheckpointPolicy(every_s=0))
+        assert (await runner.run()).kind == "done"
+        assert len(told) == 3
+
+    on_bench(tmp_path, play)
+
+
+@pytest.mark.parametrize("kept", [b"", b"\xc1 no msgpack", b"x" * 60_000])
+def test_what_a_desktop_makes_up_is_not_believed(tmp_path: Path, kept: bytes) -> None:
+    async def play(bench: Bench) -> None:
+        KeptStates(tmp_path).put("job", kept)
+        end = await bench.runner(Script([Click(50, 25)] * 2)).run()
+        assert (end.kind, end.text, end.actions) == ("done", "all done", 2)
 
     on_bench(tmp_path, play)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 
 from runtime.cli.job_page import job_page
-from runtime.jobs.spec import JobSpec, Limits, SpecError, Variant, load_jobs, parse_jobs, spec_fields
+from runtime.jobs.job_file import load_jobs, parse_jobs, spec_fields
+from runtime.jobs.spec import PARTS, JobSpec, Limits, SpecError, Variant
 
 MINIMAL = {"desktop": "unix:/run/d", "instruction": "press OK"}
 FULL = """
@@ -95,12 +96,12 @@ def test_a_task_list_is_a_job_each() -> None:
             {"desktop": "tls://host"},
             "desktop must be unix:/path, tls://host:port or relay://host:port/TOKEN, got 'tls://host'",
         ),
-        ({"instruction": ""}, "instruction must be a text of 1 to 8192 characters, got ''"),
+        ({"instruction": ""}, "instruction is empty, expected a text of 0 to 8192 characters"),
         ({"model": "../../etc"}, "model must be a bundle: name, name@version or name@>=1.2,<2, got '../../etc'"),
         ({"agent": "os.system"}, None),
         ({"agent": "a b"}, "agent must be an agent's kind, such as block_clicker, got 'a b'"),
         ({"labels": {"a": 1}}, "labels must be a table of texts, got {'a': 1}"),
-        ({"version": 4}, "version must be an integer from 1 to 3, got 4"),
+        ({"version": 5}, "version must be an integer from 1 to 4, got 5"),
         ({"needs": {"regoin": "eu"}}, "needs.regoin is not a field of a job; did you mean region?"),
         (
             {"needs": {"region": "EU west"}},
@@ -108,7 +109,7 @@ def test_a_task_list_is_a_job_each() -> None:
         ),
         ({"needs": {"plugged_in": 1}}, "needs.plugged_in must be true or false, got 1"),
         ({"tasks": ["x"]}, "there are both `instruction` and `tasks`"),
-        ({"instruction": "x" * 9000}, "instruction must be a text of 1 to 8192 characters, got 'xxx"),
+        ({"instruction": "x" * 9000}, "instruction must be a text of 0 to 8192 characters, got 'xxx"),
     ],
 )
 def test_mistakes_are_told(change: dict[str, Any], said: str | None) -> None:
@@ -135,7 +136,7 @@ def test_task_lists_that_are_none(tasks: object) -> None:
 
 
 def test_a_bad_task_is_named() -> None:
-    with pytest.raises(SpecError, match=r"tasks\[1\]: instruction must be"):
+    with pytest.raises(SpecError, match=r"tasks\[1\]: instruction is empty"):
         parse_jobs({"desktop": "unix:/d", "tasks": ["a", ""]}, where="f")
 
 
@@ -164,7 +165,7 @@ def test_a_spec_in_a_log_shows_no_secret() -> None:
 def test_every_field_is_in_the_table_with_words() -> None:
     names = [name for name, expected, text in spec_fields() if expected and text]
     assert len(names) == len(spec_fields())
-    assert set(JobSpec.__struct_fields__) - {"limits", "needs", "verification"} <= set(names)
+    assert set(JobSpec.__struct_fields__) - set(PARTS) <= set(names)
 
 
 @given(data=st.binary(max_size=200))
@@ -192,7 +193,7 @@ def test_any_tree_is_taken_or_refused_clearly(tree: dict[str, Any], with_base: b
 
 def test_a_later_version_is_refused() -> None:
     (spec,) = parse_jobs(MINIMAL, where="f")
-    with pytest.raises(SpecError, match="version 3"):
+    with pytest.raises(SpecError, match="version 4"):
         JobSpec.decode(msgspec.msgpack.encode({**msgspec.to_builtins(spec), "mood": "sunny"}))
 
 

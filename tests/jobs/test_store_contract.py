@@ -7,8 +7,8 @@ import pytest
 
 from runtime.jobs.checkpoint import CHECKPOINT_CAP_BYTES, Checkpoint, CheckpointError, Memory
 from runtime.jobs.clock import ManualClock
-from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, UnknownJob
-from runtime.jobs.spec import JobSpec, Limits, Needs, Variant
+from runtime.jobs.life import ClaimLost, IdempotencyConflict, JobOver, JobState, Result, Spent, UnknownJob
+from runtime.jobs.spec import Batch, Budget, JobSpec, Limits, Needs, Variant
 from runtime.jobs.store import Capabilities, Claim, JobStore
 from tests.jobs.stores import MAX_ATTEMPTS
 
@@ -394,3 +394,63 @@ async def test_listing_counting_and_forgetting(store: JobStore, clock: ManualClo
 async def test_closing_twice(store: JobStore) -> None:
     await store.close()
     await store.close()
+
+
+async def test_what_all_runs_cost_is_summed_also_of_one_that_died(store: JobStore, clock: ManualClock) -> None:
+    job, _ = await store.submit(a_spec())
+    await store.release(await claim(store), "yielded", spent=Spent(10.0, 1.0))
+    silent = await claim(store)
+    await store.save(silent, CHECKPOINT, Spent(3.0, 0.25))
+    await store.save(silent, CHECKPOINT, Spent(5.0, 0.5))
+    clock.advance(11)
+    await store.sweep()
+    kept = await store.get(job)
+    assert (kept.joules, kept.price, kept.running) == (15.0, 1.5, Spent())
+    clock.advance(2)
+    last = await claim(store)
+    await store.save(last, CHECKPOINT, Spent(1.0, 0.125))
+    await store.finish(last, Result(JobState.done, spent=Spent(4.0, 0.25)))
+    kept = await store.get(job)
+    assert (kept.joules, kept.price) == (19.0, 1.75)
+
+
+@pytest.mark.parametrize(("budget", "said"), [(Budget(energy_kJ=0.02), "0.02 kJ"), (Budget(price=2.0), "2 EUR")])
+async def test_a_job_whose_budget_is_spent_is_given_to_nobody(store: JobStore, budget: Budget, said: str) -> None:
+    job, _ = await store.submit(a_spec(budget=budget))
+    assert await store.release(await claim(store), "yielded", spent=Spent(12.0, 1.5)) is JobState.queued
+    assert await store.release(await claim(store), "yielded", spent=Spent(8.0, 0.5)) is JobState.failed
+    assert (await store.get(job)).reason.startswith(f"its budget of {said} is spent")
+    assert await store.claim(ANY, "car-2", 10) is None
+
+
+async def test_a_price_in_another_currency_is_left_to_others(store: JobStore) -> None:
+    await store.submit(a_spec(budget=Budget(price=1.0, currency="CHF")))
+    assert await store.claim(Capabilities(currency="EUR"), "car-1", 10) is None
+    assert await store.claim(Capabilities(currency="CHF"), "car-1", 10) is not None
+
+
+async def test_a_batch_has_one_result_an_input(store: JobStore, clock: ManualClock) -> None:
+    spec = JobSpec(agent="batch", model="net", batch=Batch(tuple({"x": [number]} for number in range(4))))
+    job, _ = await store.submit(spec)
+    other, _ = await store.submit(spec)
+    first = await claim(store)
+    second = await claim(store, "car-2")
+    assert {first.job, second.job} == {job, other}, "two without a desktop do not wait for each other"
+    assert await store.results(first.job) == []
+    await store.put_results(first, 0, [b"a", b"b"])
+    await store.put_results(first, 1, [b"B", b"c"])
+    assert await store.results(first.job) == [(0, b"a"), (1, b"B"), (2, b"c")]
+    assert await store.results(first.job, 2) == [(2, b"c")]
+    assert await store.results(second.job) == []
+    await store.release(first, "yielded")
+    with pytest.raises(ClaimLost):
+        await store.put_results(first, 3, [b"d"])
+    with pytest.raises(UnknownJob):
+        await store.results("nobody")
+    await store.put_results(await claim(store, "car-3"), 3, [b"d"])
+    assert [number for number, _ in await store.results(first.job)] == [0, 1, 2, 3]
+    await store.cancel(first.job, "enough")
+    clock.advance(10)
+    assert await store.forget(clock.now().utc_ns) == 1
+    with pytest.raises(UnknownJob):
+        await store.results(first.job)

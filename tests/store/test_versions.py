@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import RuntimeFault
-from runtime.jobs.spec import JobSpec, parse_jobs
+from runtime.jobs.job_file import parse_jobs
+from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Capabilities
 from runtime.store.versions import fits, is_range, newest
 

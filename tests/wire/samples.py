@@ -29,6 +29,8 @@ from runtime.wire.messages import (
     Hello,
     HelloAnswer,
     Interest,
+    Keep,
+    Kept,
     Message,
     Takeover,
 )
@@ -59,6 +61,9 @@ MESSAGES: dict[str, Message] = {
     "heartbeat": Heartbeat(123_456_789_012),
     "bye": Bye(CloseReason.yielded, "the driver is back"),
     "interest": Interest(0, 64, 640, 128),
+    "keep": Keep(b"state before and after"),
+    "kept": Kept(b"state before and after"),
+    "kept, nothing": Kept(),
     "hello answer": HelloAnswer(1, 9, 1920, 1080, b"K" * 16, EPOCH, 41, Outcome.applied, ("zstd",)),
     "frame part, raw": FramePart(
         5, 2, 1, 77, 8, memoryview(b"\0\0\0\0" + HASH), Encoding.raw, memoryview(b"BGRxbgrx"), True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from runtime.fleet.books import Books
 from runtime.fleet.car import NOT_BEGUN
 from runtime.fleet.soak.desks import Desks
-from runtime.fleet.soak.work import ACTIONS
+from runtime.fleet.soak.work import ACTIONS, YIELDED
 from runtime.fleet.store import NatsJobStore, job_named
 from runtime.jobs.life import JobState
 from runtime.ledger.audit import Damage, answers_of, read_entries, verify
@@ -20,19 +21,31 @@ if TYPE_CHECKING:
     from runtime.fleet.soak.director import SoakPlan
 
 
-async def audit(store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, books: Books) -> dict[str, Any]:
-    """Returns lost, doubled, receipts_bad and what they were counted from.
+async def audit(
+    store: NatsJobStore,
+    run: str,
+    plan: SoakPlan,
+    desks: Desks,
+    books: Books,
+    troubles_ns: Sequence[tuple[int, int]],
+) -> dict[str, Any]:
+    """Returns lost, doubled, receipts_bad and what they were counted from; and how long jobs and runs took.
 
     lost      jobs that were accepted and did not end done, or whose desk did not see all their actions
     doubled   actions applied twice, and results reported twice
     receipts_bad   lines that do not verify, are not signed by their car, or have no counter-signature of the fleet;
               claims that ended by their car's own word without exactly one receipt; and receipts that the fleet's
               books do not have, or that nobody booked
+    took_s    from submission to result; start_s to the first claim; run_s of one run from beginning to end: of those
+              that no trouble fell upon (`troubles_ns`, in the fleet's time)
     """
     wanted = {job_named(f"{run}/{number}") for number in range(plan.jobs)}
     entries, receipts, bad = _receipts(plan, books.fleet)
     bad += abs(books.count() - receipts) + books.contested()
-    lost = doubled = unpaid = yields = faults = 0
+    lost = doubled = unpaid = handed_back = yields = faults = 0
+    took_s: list[float] = []
+    start_s: list[float] = []
+    run_s: list[float] = []
     done: set[str] = set()
     async for record in store.records():
         job = record.job
@@ -42,7 +55,13 @@ async def audit(store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, boo
         if job.state is JobState.done:
             done.add(job.job)
         doubled += max(0, sum(JobState.__members__.get(kind, JobState.queued).is_over for kind in kinds) - 1)
-        yields += kinds.count("released")
+        handed_back += kinds.count("released")
+        yields += sum(event.detail == YIELDED for event in record.events)
+        if job.state is JobState.done and not _meets(troubles_ns, job.submitted_ns, job.updated_ns):
+            claims = [event.at_ns for event in record.events if event.kind == "claimed"]
+            took_s.append((job.updated_ns - job.submitted_ns) / 1e9)
+            start_s.append((claims[0] - job.submitted_ns) / 1e9)
+            run_s += [(job.updated_ns - claims[0]) / 1e9] if len(claims) == 1 else []
         faults += kinds.count("expired")
         for event in record.events:
             ran = event.kind == "done" or (event.kind == "released" and event.detail != NOT_BEGUN)
@@ -56,10 +75,30 @@ async def audit(store: NatsJobStore, run: str, plan: SoakPlan, desks: Desks, boo
         "receipts_bad": bad + unpaid,
         "done": len(done),
         "receipts": receipts,
-        "handed_back": yields,
+        "handed_back": handed_back,
+        "yields": yields,
         "leases_lost": faults,
         "stale_refused": desks.refused,
+        "took_s": percentiles(took_s),
+        "start_s": percentiles(start_s),
+        "run_s": percentiles(run_s),
     }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """Returns how many values there are, and their percentiles to four digits."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"n": 0, "p50": 0.0, "p99": 0.0}
+    at = {name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in _SHARES.items()}
+    return {"n": len(ordered), **{name: float(f"{value:.4g}") for name, value in at.items()}}
+
+
+def _meets(spans: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> bool:
+    return any(begin < end_ns and begin_ns < end for begin, end in spans)
+
+
+_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
 def _receipts(plan: SoakPlan, fleet: str) -> tuple[dict[tuple[str, int], str], int, int]:

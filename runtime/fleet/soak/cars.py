@@ -32,7 +32,7 @@ from runtime.fleet.offers import ACK, Offers
 from runtime.fleet.receipts import Mailer
 from runtime.fleet.records import RECORD_VERSION, Hold, Lane, Record, encode
 from runtime.fleet.soak.desks import DeskLink
-from runtime.fleet.soak.work import ACTIONS, AGENT, Progress, checkpoint, spec, work
+from runtime.fleet.soak.work import ACTIONS, AGENT, YIELDED, Progress, checkpoint, spec, work
 from runtime.fleet.spool import Spool
 from runtime.fleet.store import NatsJobStore
 from runtime.fleet.streams import HOLD, HOLDS, JOB, JOBS
@@ -143,7 +143,7 @@ class Car:
             elif ended.kind == "yielded":
                 _tell(event="yield", job=claim.job, at_ns=boottime_ns(), car=self.name)
                 self._busy_until_s = time.monotonic() + 0.5
-                await jobs.release(claim, "yielded to the car", checkpoint(ended.progress), actions=ended.actions)
+                await jobs.release(claim, YIELDED, checkpoint(ended.progress), actions=ended.actions)
         except ClaimLost:
             _tell(event="lost", job=claim.job, at_ns=boottime_ns(), car=self.name)
 

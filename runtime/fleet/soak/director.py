@@ -31,7 +31,7 @@ from runtime.fleet.books import Books
 from runtime.fleet.connection import Connection, FleetAddress
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
-from runtime.fleet.soak.audit import audit
+from runtime.fleet.soak.audit import audit, percentiles
 from runtime.fleet.soak.cars import Arguments
 from runtime.fleet.soak.desks import Desks
 from runtime.fleet.soak.proxy import CutLink
@@ -189,7 +189,9 @@ class Soak:
             await bookkeeper.stop()
         broken = [text for one in processes if one.over is not None for text in one.over["broken"]]
         self.plan.say("reading every record and every ledger")
-        found = await audit(NatsJobStore(operator), self.run, self.plan, self.desks, books)
+        apart_ns = operator.now().utc_ns - boottime_ns()
+        troubles_ns = [(begin + apart_ns, end + apart_ns) for begin, end in self.heard.troubles_ns]
+        found = await audit(NatsJobStore(operator), self.run, self.plan, self.desks, books, troubles_ns)
         books.close()
         await operator.close()
         self.server.stop()
@@ -197,14 +199,17 @@ class Soak:
             "cars": self.plan.cars,
             "jobs": self.plan.jobs,
             **found,
-            "handover_ms": _percentiles(self.heard.handovers_ms(False)),
-            "handover_in_trouble_ms": _percentiles(self.heard.handovers_ms(True)),
+            "handover_ms": percentiles(self.heard.handovers_ms(False)),
+            "handover_in_trouble_ms": percentiles(self.heard.handovers_ms(True)),
             **speed,
             **trouble,
             **self.troubles,
             "broken_cars": broken,
             "server_MiB": self.memory["server"] >> 20,
             "car_KiB": self.memory["cars"] // self.plan.cars >> 10,
+            "pause_s": self.plan.pause_s,
+            "yield_share": self.plan.yield_share,
+            "lease_s": LEASE_S,
             "seconds": round(time.monotonic() - began_s, 1),
         }
 
@@ -349,14 +354,3 @@ class Soak:
 
 def _unanswered(ledgers: list[Path]) -> list[Path]:
     return [ledger for ledger in ledgers if any(waiting(ledger))]
-
-
-def _percentiles(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    if not ordered:
-        return {"n": 0, "p50": 0.0, "p99": 0.0}
-    at = {name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in _SHARES.items()}
-    return {"n": len(ordered), **{name: round(value, 2) for name, value in at.items()}}
-
-
-_SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}

@@ -24,6 +24,7 @@ from runtime.store.manifest import ModelEntry, TensorSpec
 
 ACTIONS = 2
 AGENT = "null"
+YIELDED = "yielded to the car"
 MODEL = NullModel(
     ModelEntry(
         file="none", inputs=(TensorSpec("state", (16,), "uint8"),), outputs=(TensorSpec("action", (4,), "uint8"),)
