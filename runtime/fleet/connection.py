@@ -70,6 +70,7 @@ class Connection:
         self._keeper: asyncio.Task[None] | None = None
         self._denied = ""
         self._changed = asyncio.Event()
+        self.on_lost: list[Callable[[], None]] = []  # what waits for an answer that will not come any more
 
     @property
     def is_up(self) -> bool:
@@ -226,9 +227,11 @@ class Connection:
         async def lost() -> None:
             self._is_ready = False
             self._changed.set()
+            for hear in self.on_lost:
+                hear()
 
         async def closed() -> None:
-            self._changed.set()
+            await lost()
 
         async def back() -> None:
             self._changed.set()

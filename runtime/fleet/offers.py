@@ -22,7 +22,6 @@ from runtime.fleet.errors import FleetAway
 from runtime.fleet.records import Lane
 from runtime.fleet.streams import OFFER, OFFERS
 
-LOOK_S = 5.0  # so often a waiting pull looks whether the link is up
 ACK, NAK, PROGRESS = b"+ACK", b"-NAK", b"+WPI"
 
 
@@ -41,9 +40,12 @@ class Offers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._inbox = ""
+        self._inbox_of: object = None
         self._number = 0
         self._draining: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, _Pull] = {}  # by the lane's subject
+        self._losses = 0
+        connection.on_lost.append(self._lose)
 
     async def publish(self, lane: Lane, job: str, message_id: str = "") -> None:
         """Offers a job. The same `message_id` within two minutes is the same offer."""
@@ -57,7 +59,8 @@ class Offers:
         there, so that no offer goes to a car that is busy by now, and one that was on its way is given back.
         """
         if wait_s <= 0:
-            if not self._inbox:
+            if self._inbox_of is not self._connection.client:  # at first, and after a client was given up
+                self._inbox_of = self._connection.client
                 self._inbox = self._connection.client.new_inbox()
                 await self._connection.client.subscribe(f"{self._inbox}.*", cb=self._hear)
             return await self._pull(lanes, 0.0, self._inbox)
@@ -78,16 +81,17 @@ class Offers:
             await sent
         answers = [answer for _, answer in asked]
         ended: set[asyncio.Future[Offer | None]] = set()
+        losses = self._losses
         give_up_s = asyncio.get_running_loop().time() + wait_s + REQUEST_S
         try:
             while len(ended) < len(answers) and not any(answer.result() for answer in ended):
                 left_s = give_up_s - asyncio.get_running_loop().time()
-                if left_s <= 0 or not self._connection.is_up:
+                if left_s <= 0 or losses != self._losses:
                     raise FleetAway("the fleet's server did not answer a pull")
-                new, _ = await asyncio.wait(
-                    set(answers) - ended, timeout=min(left_s, LOOK_S), return_when=asyncio.FIRST_COMPLETED
-                )
+                new, _ = await asyncio.wait(set(answers) - ended, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
                 ended |= new
+            if losses != self._losses:
+                raise FleetAway("the link was lost under a pull")
             return [offer for answer in answers if answer.done() and (offer := answer.result()) is not None]
         finally:
             self._forget(answers)
@@ -114,6 +118,13 @@ class Offers:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{OFFERS}.{lane.consumer}"
         reply = f"{inbox}.{self._number}"
         return self._connection.client.publish(subject, json.dumps(form).encode(), reply=reply), answer
+
+    def _lose(self) -> None:
+        """The link is lost: the server forgets what waited there, so nothing is waited for here."""
+        self._losses += 1
+        for pull in self._waiting.values():
+            if not pull.answer.done():
+                pull.answer.set_result(None)
 
     def _forget(self, answers: list[asyncio.Future[Offer | None]]) -> None:
         self._waiting = {key: pull for key, pull in self._waiting.items() if pull.answer not in answers}
