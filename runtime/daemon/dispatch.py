@@ -221,7 +221,7 @@ class Dispatcher:
             running = Running(claim, job, epochs, checkpoint, now_s, now_s, used_model=used_model)
             running.cpu_began_s = cpu_seconds(self._worker.pid or 0)
             self.running[claim.job] = running
-            self._say(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, spec.encode(), checkpoint))
+            self._say(Assign(claim.job, claim.owner_epoch, reading.gate_epoch, spec.encode(), checkpoint, job.actions))
             self._events.publish("claimed", claim.job, owner_epoch=claim.owner_epoch, resumed=bool(checkpoint))
             self._full_allowance = (reading.duty_permille, reading.max_threads)
 

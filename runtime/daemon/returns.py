@@ -50,7 +50,6 @@ class Running:
     metered: Metered | None = None  # once its run has ended
     cpu_began_s: float = 0.0  # of the worker, when it was given the job
     actions: int = 0  # or results, that were told of this run
-    saved_s: float = float("-inf")  # when the store last had a batch's checkpoint
     spent: Spent = NOTHING  # until now; once it is booked, in all
     is_over_budget: bool = False
 
@@ -91,20 +90,17 @@ class Returns:
 
     async def keep(self, running: Running, message: Intent) -> None:
         """An action is about to be sent: its checkpoint is kept. Raises ClaimLost when the job is another's."""
-        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent)
+        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent, message.elsewhere)
         running.checkpoint = message.checkpoint
 
     async def keep_results(self, running: Running, message: Outputs) -> None:
-        """A batch has results: they are kept, and at times (`checkpoint.every_s`) how far it is. Raises ClaimLost."""
+        """A batch has results: they are kept, and how far it is. Raises ClaimLost."""
         await self._jobs.put_results(running.claim, message.first, message.results)
         running.checkpoint = message.checkpoint
         running.actions += len(message.results)
-        now_s, spec = time.monotonic(), running.job.spec
-        if now_s - running.saved_s >= spec.checkpoint.every_s:
-            await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent)
-            running.saved_s = now_s
+        await self._jobs.save(running.claim, Checkpoint.decode(message.checkpoint), running.spent, True)
         self._metrics.add("batch_results", len(message.results))
-        count, whole = message.first + len(message.results), len(spec.batch.inputs)
+        count, whole = message.first + len(message.results), len(running.job.spec.batch.inputs)
         self._events.publish("results", message.job, first=message.first, count=count, of=whole)
 
     def progress(self, running: Running, message: Progress) -> None:
@@ -166,7 +162,7 @@ class Returns:
                 event.at_ns for event in reversed(await self._jobs.history(job.job)) if event.kind == "claimed"
             )
             seconds = max(0.0, (job.updated_ns - claimed_ns) / 1e9)
-            running = Running(Claim(job.job, job.owner_epoch), job, (0, 0), b"", 0.0, 0.0)
+            running = Running(Claim(job.job, job.owner_epoch), job, (0, 0), job.checkpoint, 0.0, 0.0)
             running.is_booked = (job.job, job.owner_epoch) in booked
             actions = counted_actions(job) - job.actions
             await self.settle(running, Died(Used(actions, seconds, seconds, ()), "died with its daemon"))
@@ -200,9 +196,8 @@ class Returns:
     async def _give(self, running: Running, ended: RunEnded) -> None:
         claim, actions, spent = running.claim, ended.used.actions, running.spent
         if isinstance(ended, Ended):
-            await self._jobs.finish(
-                claim, Result(JobState(ended.state), answer=ended.answer, actions=actions, spent=spent)
-            )
+            state, total = JobState(ended.state), ended.used.total
+            await self._jobs.finish(claim, Result(state, ended.answer, actions=actions, spent=spent, total=total))
             self.finished += 1
             self._metrics.add("jobs_ended", state=ended.state)
             self._events.publish(ended.state, claim.job, over=True, answer=ended.answer, actions=actions)
@@ -231,8 +226,8 @@ class Returns:
             else:
                 kind, error, last = "worker_died", f"its worker {ended.how}", running.checkpoint
             checkpoint_or_none = Checkpoint.decode(last) if last else None
-            state = await self._jobs.release(
+            left = await self._jobs.release(
                 claim, error, checkpoint_or_none, actions=actions, is_fault=True, spent=spent
             )
             self._metrics.add("jobs_given_back", kind="fault")
-            self._events.publish(kind, claim.job, over=state.is_over, error=error)
+            self._events.publish(kind, claim.job, over=left.is_over, error=error)

@@ -191,6 +191,7 @@ class WorkerProcess:
             "spec": spec,
             "gate": self._gate.token(assigned.gate_epoch),
             "think": session,
+            "counted": assigned.counted,
             "bundle_sha256": bytes.fromhex(bundle.sha256) if bundle else b"",
         }
         runner: ClaimedRun
@@ -204,7 +205,7 @@ class WorkerProcess:
                 dial=self._dial,
                 on_step=lambda step: self._report_step(assigned, step),
                 on_account=lambda account: self._channel.send(Accounted(assigned.job, assigned.owner_epoch, *account)),
-                remember=lambda checkpoint: self._remember(assigned, runner, checkpoint),
+                remember=lambda *kept: self._remember(assigned, runner, *kept),
             )
         gc.freeze()  # what is loaded stays: a collection that walks it stops every thread for 50 ms
         work.runner = runner
@@ -229,10 +230,10 @@ class WorkerProcess:
         runner.forget()
         return self._report(assigned, runner, end)
 
-    async def _remember(self, assigned: Assign, runner: ClaimedRun, checkpoint: Checkpoint) -> None:
+    async def _remember(self, assigned: Assign, runner: ClaimedRun, checkpoint: Checkpoint, elsewhere: bool) -> None:
         """Has the daemon keep the checkpoint; returns once it is in the store."""
         seq = runner.memory.pending_seq
-        await self._until_kept(Intent(assigned.job, assigned.owner_epoch, seq, checkpoint.encode()), seq)
+        await self._until_kept(Intent(assigned.job, assigned.owner_epoch, seq, checkpoint.encode(), elsewhere), seq)
 
     async def _put_results(
         self, assigned: Assign, first: int, results: tuple[bytes, ...], checkpoint: Checkpoint

@@ -15,13 +15,15 @@ from runtime.daemon.control import Computing, LoadedModel
 
 
 class Assign(msgspec.Struct, array_like=True, frozen=True, tag=1):
-    """Work on a claimed job. `spec` is the encoded JobSpec, `checkpoint` the encoded Checkpoint or empty."""
+    """Work on a claimed job. `spec` is the encoded JobSpec, `checkpoint` the encoded Checkpoint or empty, `counted` the
+    actions of the runs before."""
 
     job: str
     owner_epoch: int
     gate_epoch: int
     spec: bytes
     checkpoint: bytes
+    counted: int = 0
 
 
 class Cancel(msgspec.Struct, array_like=True, frozen=True, tag=2):
@@ -46,12 +48,14 @@ class Kept(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
 
 class Intent(msgspec.Struct, array_like=True, frozen=True, tag=21):
-    """An action is about to be sent; who goes on with `checkpoint` asks the desktop whether it was applied."""
+    """An action is about to be sent; who goes on with `checkpoint` asks the desktop whether it was applied, which keeps
+    the checkpoint too if it is `elsewhere`."""
 
     job: str
     owner_epoch: int
     seq: int
     checkpoint: bytes
+    elsewhere: bool = False
 
 
 class Outputs(msgspec.Struct, array_like=True, frozen=True, tag=25):

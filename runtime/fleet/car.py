@@ -30,7 +30,7 @@ from runtime.fleet.store import NatsJobStore
 from runtime.fleet.streams import PROGRESS, PROOF
 from runtime.jobs.account import ACCOUNT
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.life import NOTHING, ClaimLost, Job, JobError, JobEvent, JobState, Result, Spent
+from runtime.jobs.life import NOTHING, ClaimLost, Job, JobError, JobEvent, JobState, Result, Spent, saved
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Capabilities, Claim, JobStore, JobStoreError
 
@@ -67,6 +67,7 @@ class CarJobs:
         self._on_job: Callable[[], None] = lambda: None
         self._mine: dict[str, Kept] = {kept.job.job: kept for kept in spool.read()}
         self._gone: deque[int] = deque(maxlen=1000)  # epochs that ended here, so that a late word finds no other store
+        self._saved_s: dict[str, float] = {}  # when the fleet was last told a checkpoint, or the job was taken
         self._in_hand: Claim | None = None
         self._taken_s = 0.0
         self._able: Capabilities | None = None
@@ -124,12 +125,20 @@ class CarJobs:
         with self._told(claim):
             await self._fleet.renew(claim, lease_s)
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
-        if self._kept(claim) is None:
-            await self._local.save(claim, checkpoint, spent)
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING, elsewhere: bool = False) -> None:
+        kept = self._kept(claim)
+        if kept is None:
+            await self._local.save(claim, checkpoint, spent, elsewhere)
             return
-        with self._told(claim):
-            await self._fleet.save(claim, checkpoint, spent)
+        every_s, now_s = kept.job.spec.checkpoint.every_s, time.monotonic()
+        if not elsewhere or now_s - self._saved_s.get(claim.job, now_s) >= every_s:
+            with self._told(claim):
+                await self._fleet.save(claim, checkpoint, spent)
+            self._saved_s[claim.job] = now_s
+        # What the fleet was not told is in the spool, for a daemon after this one.
+        job = saved(kept.job, claim.owner_epoch, checkpoint, self._connection.now(), spent)
+        self._mine[claim.job] = kept = msgspec.structs.replace(kept, job=job)
+        self._spool.keep(kept)
 
     async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
         if self._kept(claim) is None:
@@ -254,6 +263,7 @@ class CarJobs:
         kept = self._mine.get(claim.job)
         if kept is not None and kept.owner_epoch == claim.owner_epoch:
             del self._mine[claim.job]
+            self._saved_s.pop(claim.job, None)
             self._spool.drop(claim.job)
 
     async def _flush(self) -> None:
@@ -340,6 +350,7 @@ class CarJobs:
         kept = Kept(1, claim.owner_epoch, record.job, record.events)
         self._spool.keep(kept)
         self._mine[claim.job] = kept
+        self._saved_s[claim.job] = time.monotonic()
         self._in_hand, self._taken_s = claim, time.monotonic()
         self._on_job()
 

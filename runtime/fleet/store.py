@@ -245,7 +245,7 @@ class NatsJobStore:
             await self.offers.answer(ack, PROGRESS)
             return
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING, elsewhere: bool = False) -> None:
         await self._change(claim.job, lambda job, now: (saved(job, claim.owner_epoch, checkpoint, now, spent), None))
 
     async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:

@@ -85,7 +85,7 @@ class MemoryJobStore:
         job = await self.get(claim.job)
         self._jobs[claim.job] = renewed(job, claim.owner_epoch, lease_s, self._clock.now())
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING, elsewhere: bool = False) -> None:
         job = await self.get(claim.job)
         self._jobs[claim.job] = saved(job, claim.owner_epoch, checkpoint, self._clock.now(), spent)
 

@@ -49,13 +49,18 @@ class GateClosed(Exception):
 
 @dataclass(kw_only=True)
 class ClaimedRun:
-    """One run of one claim. `checkpoint()` is valid at any moment; `cancel()` ends the run from outside."""
+    """One run of one claim. `checkpoint()` is valid at any moment; `cancel()` ends the run from outside.
+
+    `counted` are the job's actions that are known by the runs before: what a run before did and could not tell is this
+    one's, so that receipts add up to what was done.
+    """
 
     claim: Claim
     spec: JobSpec
     gate: GateToken | None
     think: Executor
     bundle_sha256: bytes = b""
+    counted: int = 0
     memory: Memory = field(default_factory=Memory)
     _stopped_as: RunEnd | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)

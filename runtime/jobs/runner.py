@@ -5,9 +5,9 @@
                   └───────────────────────────────┘
 
 What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the
-state that follows if that action was applied. It is kept *before* the action is sent, by the desktop and now and then
-by the store (`checkpoint.every_s`); whoever goes on asks the desktop's hello whether it was applied. So an action is
-neither lost nor repeated, whichever process dies when.
+state that follows if that action was applied. It is kept (`remember`) *before* the action is sent, by the desktop too,
+so that a fleet's store need not hear of each (`checkpoint.every_s`); whoever goes on asks the desktop's hello whether
+it was applied. So an action is neither lost nor repeated, whichever process dies when.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -64,7 +64,7 @@ class Dial(Protocol):
     def __call__(self, claim: Claim, spec: JobSpec) -> Awaitable[RemoteDesktop]: ...
 
 
-async def _forget(checkpoint: Checkpoint) -> None:
+async def _forget(checkpoint: Checkpoint, elsewhere: bool) -> None:
     """Keeps no checkpoint: for runs that nobody could go on with."""
 
 
@@ -76,10 +76,9 @@ class Runner(ClaimedRun):
     dial: Dial
     on_step: Callable[[Step], None] = lambda step: None
     on_account: Callable[[Account], None] = lambda account: None  # for jobs that are checked by doing them again
-    remember: Callable[[Checkpoint], Awaitable[None]] = _forget
+    remember: Callable[[Checkpoint, bool], Awaitable[None]] = _forget  # True: the desktop keeps it too
     _account: Account | None = None
     _desktop: RemoteDesktop | None = None
-    _remembered_s: float = field(default_factory=time.monotonic)
 
     @property
     def kind(self) -> str:
@@ -137,18 +136,16 @@ class Runner(ClaimedRun):
             and memory.decisions > self.memory.decisions
             and memory.actions <= desktop.hello.last_seq
         ):
-            self.memory, self._actions_before = memory, memory.actions
+            self.memory, self._actions_before = memory, min(self.counted, memory.actions)
 
     async def _keep(self, desktop: RemoteDesktop) -> bytes:
-        """Has the state before and after the next action kept, by the store or by the desktop; returns what the
-        desktop is to keep. The store is told all `checkpoint.every_s`, or always if the desktop keeps nothing."""
+        """Has the state before and after the next action kept; returns what the desktop is to keep of it, which spares
+        a fleet's store from hearing of every action (`checkpoint.every_s`)."""
         checkpoint = self.checkpoint()
-        now_s = time.monotonic()
         left = checkpoint.encode() if desktop.keeps and self.spec.checkpoint.every_s > 0 else b""
-        if not left or len(left) > KEEP_CAP or now_s - self._remembered_s >= self.spec.checkpoint.every_s:
-            await self._unless_stopped(self.remember(checkpoint))
-            self._remembered_s = now_s
-        return left if len(left) <= KEEP_CAP else b""
+        left = left if len(left) <= KEEP_CAP else b""
+        await self._unless_stopped(self.remember(checkpoint, bool(left)))
+        return left
 
     async def _decide(self, desktop: RemoteDesktop) -> Decision:
         """One decision on the newest frame, made in the thinking thread so that heartbeats go on."""

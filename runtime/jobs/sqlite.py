@@ -59,7 +59,7 @@ class SqliteJobStore:
     async def renew(self, claim: Claim, lease_s: float) -> None:
         await self._do(lambda: self._tables.renew(claim, lease_s))
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING, elsewhere: bool = False) -> None:
         await self._do(lambda: self._tables.save(claim, checkpoint, spent))
 
     async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:

@@ -100,9 +100,10 @@ class JobStore(Protocol):
     async def renew(self, claim: Claim, lease_s: float) -> None:
         """Makes the lease last `lease_s` from now. Raises ClaimLost."""
 
-    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING) -> None:
+    async def save(self, claim: Claim, checkpoint: Checkpoint, spent: Spent = NOTHING, elsewhere: bool = False) -> None:
         """Keeps a newer checkpoint, and what the run has cost until now. Raises ClaimLost, CheckpointError. A power cut
-        may lose it, a crash does not."""
+        may lose it, a crash does not. `elsewhere`: the next owner can have it without the store too, so a store that is
+        far away may keep only the job's `checkpoint.every_s`."""
 
     async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
         """Keeps results of a batch, numbered from `first`; one that is there is replaced: inputs have one result.

@@ -17,7 +17,7 @@ from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
 from runtime.fleet.store import NatsJobStore
 from runtime.jobs.life import Job, JobState
-from runtime.jobs.spec import JobSpec, Limits
+from runtime.jobs.spec import CheckpointPolicy, JobSpec, Limits
 from runtime.ledger.audit import Damage, read_entries, verify
 from tests.daemon.car import Car, Desk, desk
 
@@ -170,7 +170,7 @@ def test_a_result_waits_for_the_fleet_to_come_back(tmp_path: Path) -> None:
     async def story(made: Fleet, desktop: Desk) -> None:
         (car,) = made.cars
         car.gate.open()
-        job = await made.submit()
+        job = await made.submit(checkpoint=CheckpointPolicy(every_s=0))
         await made.until_clicked(desktop, BOXES // 2)
         made.server.kill()
         clicks = len(desktop.clicks())

@@ -264,14 +264,14 @@ def test_a_person_takes_the_desktop_and_the_run_waits_for_them(tmp_path: Path) -
 
 
 def test_a_car_that_dies_leaves_its_state_with_the_desktop(tmp_path: Path) -> None:
-    """The store hears nothing within `checkpoint.every_s`; who goes on has the state from the desktop all the same."""
+    """The store has nothing of it; who goes on has the state from the desktop all the same."""
 
     async def play(bench: Bench) -> None:
         told: list[object] = []
         actions: list[Action] = [Click(50, 25)] * 5
 
-        async def remember(checkpoint: object) -> None:
-            told.append(checkpoint)
+        async def remember(checkpoint: object, elsewhere: bool) -> None:
+            told.append(elsewhere)
 
         def before(number: int) -> None:
             if number == 3:
@@ -281,11 +281,11 @@ def test_a_car_that_dies_leaves_its_state_with_the_desktop(tmp_path: Path) -> No
         first.remember = remember
         with pytest.raises(ConnectionAbortedError):
             await first.run()
-        assert (told, bench.clicks()) == ([], 3)
+        assert (told, bench.clicks()) == ([True] * 3, 3), "a fleet need not be told: the desktop knows"
         agent = Script(actions)
         second = bench.runner(agent)
         end = await second.run()
-        assert (end.kind, end.actions) == ("done", 3), "its own two, and the last one of the other that nobody heard of"
+        assert (end.kind, end.actions) == ("done", 5), "its own two, and those of the other that nobody heard of"
         assert agent.decided == [3, 4, 5]
         assert bench.clicks() == 5
         assert second.memory.actions == 5
@@ -298,14 +298,14 @@ def test_with_no_time_between_checkpoints_the_store_hears_of_every_action(tmp_pa
     async def play(bench: Bench) -> None:
         told: list[object] = []
 
-        async def remember(checkpoint: object) -> None:
-            told.append(checkpoint)
+        async def remember(checkpoint: object, elsewhere: bool) -> None:
+            told.append(elsewhere)
 
         runner = bench.runner(Script([Click(50, 25)] * 3))
         runner.remember = remember
         runner.spec = msgspec.structs.replace(runner.spec, checkpoint=CheckpointPolicy(every_s=0))
         assert (await runner.run()).kind == "done"
-        assert len(told) == 3
+        assert told == [False] * 3
 
     on_bench(tmp_path, play)
 
