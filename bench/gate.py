@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Samples
-from bench.parked_car import ROOT, Bus, bridge_process, cpu_ns, favoured, in_namespace, protected, until_open, wait_open
+from bench.parked_car import ROOT, Bus, bridge_process, cpu_ns, favour, in_namespace, protected, until_open, wait_open
 from firmware_bridge.engine import Engine
 from firmware_bridge.policy_settings import Policy
 from firmware_bridge.sources.can_decode import Decoder
@@ -140,11 +140,8 @@ def _cost(pid: int, bus: Bus, *, at_rates: bool) -> dict[str, float]:
 def measure_edges(edges: int) -> dict[str, Any]:
     """Runs in the namespace: closes the gate `edges` times by selecting Drive; returns the times and the process."""
     times: list[int] = []
-    with (
-        tempfile.TemporaryDirectory() as name,
-        bridge_process(Path(name)) as process,
-        favoured(process.pid) as is_uncontended,
-    ):
+    with tempfile.TemporaryDirectory() as name, bridge_process(Path(name)) as process:
+        is_uncontended = favour(process.pid)
         bus = Bus()
         reader = until_open(bus, Path(name) / "run" / "gate")
         for _ in range(edges):

@@ -35,7 +35,7 @@ from typing import IO, Any
 import numpy as np
 
 from bench.measure import Samples, machine
-from bench.parked_car import ROOT, Bus, bridge_process, favoured, in_namespace, until_open
+from bench.parked_car import ROOT, Bus, bridge_process, favour, in_namespace, until_open
 from kernels.gate.word import GateReader, State, boottime_ns
 from kernels.gate.writer import GateWriter
 from runtime.backends.feeds import Feeds
@@ -188,7 +188,8 @@ class Scene:
 async def measure_closings(agent: str, closings: int, kills: int) -> dict[str, Any]:
     """Runs in the namespace."""
     dice = random.Random(7)
-    with favoured() as is_uncontended, tempfile.TemporaryDirectory() as name:
+    is_uncontended = favour()
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "state").mkdir(mode=0o700)
         install(folder, agent)
