@@ -263,18 +263,20 @@ def on_conv_transpose(c: Compiler, node: Node, args: list[object]) -> None:
     """A transposed convolution whose windows do not overlap: one 1x1 convolution for each tap, each to its own
     pixels."""
     x, w, bias = args[0], args[1], args[2] if len(args) > 2 else None
-    view = u8_operand(x)
-    if view is None or not isinstance(w, QuantisedConstant) or w.values.ndim != 4 or len(view.dims) != 4:
+    weights = w.values if isinstance(w, QuantisedConstant) else w
+    is_known = isinstance(w, QuantisedConstant) or (isinstance(w, np.ndarray) and w.dtype == np.float32)
+    if not isinstance(weights, np.ndarray) or not is_known or weights.ndim != 4 or len(dims_of(x)) != 4:
         raise UnsupportedModelError(
-            f"node {node.label!r} (ConvTranspose): two-dimensional int8 with constant weights is taken"
+            f"node {node.label!r} (ConvTranspose): two-dimensional int8 or float32 with constant weights is taken"
         )
-    c_in, n, kh, kw = w.values.shape
+    c_in, n, kh, kw = weights.shape
     stride, pads = integers(node, "strides", (1, 1)), integers(node, "pads", (0, 0, 0, 0))
     plain = integer(node, "group", 1) == 1 and not any(pads) and not any(integers(node, "output_padding", (0, 0)))
     if (
         stride != (kh, kw)
         or not plain
-        or c_in != view.dims[1]
+        or c_in != dims_of(x)[1]
+        or 0 in weights.shape
         or node.attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
     ):
         raise UnsupportedModelError(
@@ -284,9 +286,11 @@ def on_conv_transpose(c: Compiler, node: Node, args: list[object]) -> None:
         raise UnsupportedModelError(
             f"node {node.label!r} (ConvTranspose): an output_shape, or a kernel of over 64 taps"
         )
-    if w.scale.size > 1 and w.axis != 1:
-        # scaled by input channel: the quantiser's default axis. Not a product of integers with one scale a result.
-        _conv_transpose_float(c, node, view, w, bias)
+    view = u8_operand(x)
+    if view is None or not isinstance(w, QuantisedConstant) or (w.scale.size > 1 and w.axis != 1):
+        # floats, or scaled by input channel (a quantiser's default axis): not integers with one scale a result
+        floats = w.floats if isinstance(w, QuantisedConstant) else weights
+        _conv_transpose_float(c, node, c.floats(c.expr(x, node)), floats, bias)
         return
     scale = np.broadcast_to(np.float32(view.quant.scale if view.quant else 1) * w.scale, (n,))
     int_bias = bias_of(node, bias, scale, n)
@@ -318,13 +322,12 @@ def on_conv_transpose(c: Compiler, node: Node, args: list[object]) -> None:
     c.values[node.outputs[0]] = Acc(dims, emit, is_image=True, channel_axis=1)
 
 
-def _conv_transpose_float(c: Compiler, node: Node, view: View, w: QuantisedConstant, bias: object) -> None:
-    c_in, n, kh, kw = w.values.shape
-    weights = w.floats
+def _conv_transpose_float(c: Compiler, node: Node, view: View, weights: F32, bias: object) -> None:
+    c_in, n, kh, kw = weights.shape
     floats = bias.floats if isinstance(bias, QuantisedConstant) else bias
     if floats is not None and (not isinstance(floats, np.ndarray) or floats.size != n):
         raise MalformedModelError(f"node {node.label!r} (ConvTranspose): its bias is not a constant of {n} values")
-    ready = image(c.emitter, c.floats(Leaf(view)), NO_HALO)
+    ready = image(c.emitter, view, NO_HALO)
     out = c.emitter.new((view.dims[0], n, view.dims[2] * kh, view.dims[3] * kw), "f32", (0, 2, 3, 1))
     for j in range(kh):
         for i in range(kw):

@@ -133,6 +133,17 @@ def test_transposed_convolution_and_sigmoid(variant: str) -> None:
     assert np.abs(ours - theirs).max() < 0.03
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_transposed_convolution_that_was_left_in_float(variant: str) -> None:
+    b = Builder(4)
+    x = b.q(b.input("x", [1, 24, 5, 7]), 0.05, 100)
+    w = b.const(b.rng.uniform(-1, 1, (24, 6, 2, 2)), np.float32)
+    bias = b.const(b.rng.uniform(-1, 1, 6), np.float32)
+    b.output(b.op("ConvTranspose", b.op("Relu", x), w, bias, kernel_shape=[2, 2], strides=[2, 2]))
+    model, feeds = b.model(), {"x": feed((1, 24, 5, 7))}
+    np.testing.assert_allclose(outputs(model, feeds, variant)[0], reference(model, feeds)[0], rtol=1e-4, atol=1e-4)
+
+
 def attention(b: Builder, x: str, d: int, heads: int) -> str:
     def projection(name: str) -> str:
         w, _ = b.weights((d, d), axis=1)
