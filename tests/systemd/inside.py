@@ -200,15 +200,7 @@ def upgrade_loses_no_job() -> None:
     as_daemon = ["setpriv", "--reuid=idlehands", "--regid=idlehands", "--clear-groups"]
     subprocess.Popen([*as_daemon, sys.executable, "-m", "tests.systemd.inside", "--desk"])
     until(lambda: (DESK / "desk.socket").exists(), "the desktop is there")
-    submit = [
-        "/opt/bin/idlehands",
-        "submit",
-        "--desktop",
-        f"unix:{DESK}/desk.socket",
-        "--instruction",
-        "click everything",
-    ]
-    run(*submit, "--agent", "block_clicker")
+    _submit("click everything")
     until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
     check(_status()["version"] == "1.0.0", "the first version runs")
     current = Path("/opt/current")
@@ -219,29 +211,79 @@ def upgrade_loses_no_job() -> None:
     restarting.wait()
     check(answered["version"] in ("1.0.0", "2.0.0"), "somebody else answered")
     check(_status()["version"] == "2.0.0", "the second version runs")
-    until(_is_over, "the job is over", at_most_s=JOB_S)
-    clicks = _clicks()
-    check(len(clicks) == BOXES, f"{len(clicks)} clicks on {BOXES} boxes")
-    check(len(set(clicks)) == BOXES, "a box was clicked twice")
+    _ends_with_every_box_once()
 
 
 def killed_daemon_loses_no_job() -> None:
     """kill -9 of the daemon in the middle of a job: systemd brings it back and the job goes on."""
     (DESK / "clicks").write_text("")
-    run(
-        "/opt/bin/idlehands",
-        "submit",
-        "--desktop",
-        f"unix:{DESK}/desk.socket",
-        "--instruction",
-        "again",
-        "--agent",
-        "block_clicker",
-    )
+    _submit("again")
     until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
     os.kill(pid_of("idlehands"), signal.SIGKILL)
-    until(_is_over, "the job is over", at_most_s=JOB_S)
-    check(len(_clicks()) == len(set(_clicks())) == BOXES, f"clicks: {_clicks()}")
+    _ends_with_every_box_once()
+
+
+def suspend_is_no_open_gate() -> None:
+    """All of the product stands still for longer than a lease, as over a suspend: nothing counts until it is judged."""
+    (DESK / "clicks").write_text("")
+    _submit("once more")
+    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
+    before = until(word, "the gate is open").gate_epoch
+    run("systemctl", "freeze", "idlehands.slice")
+    try:
+        time.sleep(3.0)
+        check(not GateReader(GATE).is_open(before), "the gate is open though its bridge stands still")
+    finally:
+        run("systemctl", "thaw", "idlehands.slice")
+    check(until(word, "the gate is open again").gate_epoch > before, "the stop has not advanced gate_epoch")
+    _ends_with_every_box_once()
+
+
+def full_disk_loses_nothing() -> None:
+    """No byte left for the bridge's and the daemon's state in the middle of a job: it waits, and goes on with room."""
+    (DESK / "clicks").write_text("")
+    _submit("with a full disk")
+    until(lambda: 2 <= len(_clicks()) < BOXES, "the job is in its middle", at_most_s=JOB_S)
+    ballast = Path("/var/lib/ballast")
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(1 << 16))
+            except OSError:
+                break
+    time.sleep(5.0)
+    for unit in ("idlehands-bridge", "idlehands"):
+        check(property_of(unit, "ActiveState") == "active", f"{unit} did not live through a full disk")
+    ballast.unlink()
+    _ends_with_every_box_once()
+
+
+def flapping_is_given_up() -> None:
+    """A bridge that dies at every start is left alone after its limit: the unit has failed and the gate stays shut."""
+    limit = Path("/run/systemd/system/idlehands-bridge.service.d/limit.conf")  # the shipped 20 would take minutes
+    limit.parent.mkdir(parents=True)
+    limit.write_text("[Unit]\nStartLimitBurst=3\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", "idlehands-bridge")
+    killed = set[int]()
+
+    def has_failed() -> bool:
+        pid = pid_of("idlehands-bridge")
+        if pid and pid not in killed:
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        return property_of("idlehands-bridge", "ActiveState") == "failed"
+
+    until(has_failed, "systemd gave it up")
+    check(len(killed) <= 4, f"it was started {len(killed)} times")
+    check(property_of("idlehands-bridge", "Result") == "start-limit-hit", "it failed for another reason")
+    check(word() is None, "the gate is open without a bridge")
+    check(property_of("idlehands", "ActiveState") == "active", "the daemon went with it")
+    limit.unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "reset-failed", "idlehands-bridge")
+    run("systemctl", "start", "idlehands-bridge")
+    until(word, "the gate is open again")
 
 
 def stop_closes() -> None:
@@ -255,6 +297,18 @@ def stop_closes() -> None:
 def _status() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run("/opt/bin/idlehands", "status", "--json"))
     return found
+
+
+def _submit(instruction: str) -> None:
+    at = ["--desktop", f"unix:{DESK}/desk.socket"]
+    run("/opt/bin/idlehands", "submit", *at, "--instruction", instruction, "--agent", "block_clicker")
+
+
+def _ends_with_every_box_once() -> None:
+    until(_is_over, "the job is over", at_most_s=JOB_S)
+    clicks = _clicks()
+    check(len(clicks) == BOXES, f"{len(clicks)} clicks on {BOXES} boxes")
+    check(len(set(clicks)) == BOXES, f"a box was clicked twice: {clicks}")
 
 
 def _is_over() -> bool:
@@ -284,7 +338,15 @@ SHORT = (
     upgrade_loses_no_job,
     stop_closes,
 )
-LONG = (*SHORT[:-1], stalled_bridge_is_watched, killed_daemon_loses_no_job, stop_closes)
+LONG = (
+    *SHORT[:-1],
+    stalled_bridge_is_watched,
+    killed_daemon_loses_no_job,
+    suspend_is_no_open_gate,
+    full_disk_loses_nothing,
+    flapping_is_given_up,
+    stop_closes,
+)
 
 
 def vehicle() -> None:

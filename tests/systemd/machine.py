@@ -98,7 +98,7 @@ def build(work: Path) -> Path:
     if sys.base_prefix != "/usr":
         mounts += [("none", "/opt/python", "hostfs", f"ro,{sys.base_prefix}")]
     # What a guest's user creates on hostfs belongs to the host's: state needs a file system of the guest's own.
-    mounts += [("tmpfs", "/var/lib", "tmpfs", "mode=0755"), ("tmpfs", "/tmp", "tmpfs", "mode=1777")]
+    mounts += [("tmpfs", "/var/lib", "tmpfs", "mode=0755,size=24m"), ("tmpfs", "/tmp", "tmpfs", "mode=1777")]
     (root / "etc/fstab").write_text("".join(f"{' '.join(mount)} 0 0\n" for mount in mounts))
     (root / "etc/systemd/system.conf").write_text(
         "[Manager]\nDefaultEnvironment=" + " ".join(f'"{word}"' for word in _NO_AVX) + "\n"

@@ -1,6 +1,6 @@
 """`python -m tests.systemd.run [--short]`: boots the machine of machine.py and runs inside.py in it; needs root.
 
-What the short form leaves out: the watchdog's five seconds and kill -9 of the daemon.
+What the short form leaves out: the watchdog, kill -9 of the daemon, a suspend, a full disk, a bridge that flaps.
 """
 
 from __future__ import annotations
