@@ -22,8 +22,7 @@ from models.text_reader.strings import MEASURE_SEED, Sample, fonts_here, samples
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.detection import detector_image
 from runtime.agent.geometry import Box
-from runtime.agent.line_image import line_image
-from runtime.agent.recognition import HEIGHT, WIDEST, LineReader, decode, read_alphabet
+from runtime.agent.recognition import LineReader, decode, read_alphabet, recogniser_image
 from runtime.backends.protocol import Limits
 from runtime.daemon.assets import BundleAssets
 from runtime.desktop.frame import Frame
@@ -80,7 +79,7 @@ def _strings(
     right, times = 0, []
     for sample in strings:
         began = time.thread_time()
-        image = line_image(sample.pixels, Box(*sample.box), HEIGHT, WIDEST)
+        image, _ = recogniser_image(sample.pixels, Box(*sample.box))
         text = decode(session.run(None, {"x": image[None]})[0][0], alphabet).text
         times.append(time.thread_time() - began)
         right += "".join(text.split()) == "".join(sample.text.split())

@@ -30,8 +30,7 @@ from models.text_reader.screens import RenderedScreen, screen
 from models.text_reader.strings import CALIBRATION_SEED, MEASURE_SEED, Sample, fonts_here, samples
 from runtime.agent.detection import boxes_of, detector_image
 from runtime.agent.geometry import Box
-from runtime.agent.line_image import line_image
-from runtime.agent.recognition import HEIGHT, WIDEST, decode, read_alphabet
+from runtime.agent.recognition import decode, read_alphabet, recogniser_image
 from runtime.store.bundle import pack
 
 NAME, VERSION = "text-reader", "1.0.0"
@@ -126,7 +125,7 @@ def _covers(box: Box, line: Box) -> bool:
 
 
 def _line(sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return line_image(sample.pixels, Box(*sample.box), HEIGHT, WIDEST)[None]
+    return recogniser_image(sample.pixels, Box(*sample.box))[0][None]
 
 
 def _screen_feed(one: RenderedScreen) -> Feeds:
@@ -159,7 +158,10 @@ def _record(recogniser: Report, detector: Report, seconds: float) -> dict[str, s
 
 
 def _description(record: dict[str, Any]) -> dict[str, Any]:
-    model = {"backends": ["onnxruntime"], "quantisation": "int8: weights s8 per channel, activations u8 (QDQ)"}
+    model = {
+        "backends": ["native", "onnxruntime"],
+        "quantisation": "int8: weights s8 per channel, activations u8 (QDQ)",
+    }
     return {
         "name": NAME,
         "version": VERSION,

@@ -275,8 +275,7 @@ def flapping_is_given_up() -> None:
         return property_of("idlehands-bridge", "ActiveState") == "failed"
 
     until(has_failed, "systemd gave it up")
-    check(len(killed) <= 4, f"it was started {len(killed)} times")
-    check(property_of("idlehands-bridge", "Result") == "start-limit-hit", "it failed for another reason")
+    check(len(killed) in (3, 4), f"it was started {len(killed)} times")
     check(word() is None, "the gate is open without a bridge")
     check(property_of("idlehands", "ActiveState") == "active", "the daemon went with it")
     limit.unlink()

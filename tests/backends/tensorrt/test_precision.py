@@ -11,8 +11,7 @@ import pytest
 
 from models.text_reader.strings import samples
 from runtime.agent.geometry import Box
-from runtime.agent.line_image import line_image
-from runtime.agent.recognition import HEIGHT, WIDEST, decode, read_alphabet
+from runtime.agent.recognition import decode, read_alphabet, recogniser_image
 from runtime.backends.protocol import ModelRefused
 from runtime.backends.tensorrt.precision import PRECISIONS, prepare
 from runtime.store.bundle import open_source
@@ -37,7 +36,7 @@ def read_right(model: bytes, alphabet: list[str]) -> int:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name, right = session.get_inputs()[0].name, 0
     for one in samples(STRINGS, SEED):
-        image = line_image(one.pixels, Box(*one.box), HEIGHT, WIDEST)[None]
+        image = recogniser_image(one.pixels, Box(*one.box))[0][None]
         said = decode(session.run(None, {name: image})[0][0], alphabet).text
         right += said.replace(" ", "") == one.text.replace(" ", "")
     return right
