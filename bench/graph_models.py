@@ -1,11 +1,10 @@
 """The models of `bench graphs`: PP-OCRv4 det and rec, a small ViT and one plain product, quantised here and kept
 under `.cache/bench/graphs`.
 
-Post-training quantisation by onnxruntime: QDQ, u8 activations, s8 weights by channel,
-    min-max calibration on rendered text (PP-OCR) or
-noise (the ViT, whose weights are random: only its speed means anything). Only Conv, MatMul,
-    Gemm and ConvTranspose are quantised,
-which keeps the accuracy; what lies between two of them becomes a table or one element-wise pass here.
+Post-training quantisation by onnxruntime: QDQ, u8 activations, s8 weights by channel, min-max calibration on rendered
+text (PP-OCR) or noise (the ViT, whose weights are random: only its speed means anything). Only Conv, MatMul, Gemm and
+ConvTranspose are quantised, which keeps the accuracy; what lies between two of them becomes a table or one element-wise
+pass here.
 """
 
 from __future__ import annotations

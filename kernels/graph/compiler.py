@@ -1,8 +1,7 @@
 """One compilation: the values of a graph by name, and how a float expression gets into memory.
 
-Nodes are visited once,
-    in order. Float values stay expressions (expressions.py) until something needs them in memory; what each op
-means is in the handlers (nodes_*.py), which this is given as a table.
+Nodes are visited once, in order. Float values stay expressions (expressions.py) until something needs them in memory;
+what each op means is in the handlers (nodes_*.py), which this is given as a table.
 """
 
 from __future__ import annotations

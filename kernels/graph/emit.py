@@ -61,8 +61,7 @@ class Op:
 
 @dataclass
 class Blob:
-    """Constants of one region, each stored once, aligned. `start`: bytes that lie before `data` and are kept
-    elsewhere."""
+    """Constants of one region, each stored once, aligned. `start`: bytes before `data` that are kept elsewhere."""
 
     region: int
     data: bytearray = field(default_factory=bytearray)
@@ -107,8 +106,7 @@ class Emitter:
     def new(self, dims: Dims, dtype: str, order: tuple[int, ...] | None = None, quant: Quant | None = None,
             halo: tuple[int, int, int, int] = (0, 0, 0, 0)) -> View:  # fmt: skip
         """Returns a new arena tensor. `halo` (top, left, bottom, right) asks for a border of zero points around an
-        image, which is
-        then NHWC."""
+        image, which is then NHWC."""
         if order is None:
             order = tuple(range(len(dims)))
         top, left, bottom, right = halo

@@ -9,9 +9,9 @@
     ValueInfoProto 1 name, 2 type {1 tensor_type {1 elem_type, 2 shape {1 dim {1 value, 2 param}}}}
 
 Field numbers are those of onnx/onnx.proto3 (IR version 3 to 12). The bytes may be hostile: every length is checked
-against what is left, sizes are bounded, nothing recurses deeper than the format's own fixed depth, and the graph
-must be in
-topological order (the standard demands it, and it rules out cycles). All that is wrong is a `MalformedModelError`.
+against what is left, sizes are bounded, nothing recurses deeper than the format's own fixed depth, and the graph must
+be in topological order (the standard demands it, and it rules out cycles). All that is wrong is a
+`MalformedModelError`.
 """
 
 from __future__ import annotations

@@ -43,13 +43,10 @@ def depthwise_columns(w: Int8, pair: bool, fold: int) -> bytes:
     """Packs weights (c, kh, kw) for kernels that take 32 channels and a column of four input rows at once.
 
     Order: block of 32 lanes; group of four rows; kernel column; output line (with `pair` two lines share the columns,
-        the
-    second's rows start one lower); quarter of the block,
-        in the order in which byte unpacking leaves channels; 16-byte half;
-    channel; row in the group. Unpacking rows (r0, r1) and (r2, r3), low and high, then their 16-bit pairs,
-        leaves in quarter q
-    the channels 4 q ... 4 q + 3 of each half. The last block overlaps the one before it where c is no multiple of 32;
-    `fold` pixels of c channels lie side by side in one block where they fit.
+    the second's rows start one lower); quarter of the block, in the order in which byte unpacking leaves channels;
+    16-byte half; channel; row in the group. Unpacking rows (r0, r1) and (r2, r3), low and high, then their 16-bit
+    pairs, leaves in quarter q the channels 4 q ... 4 q + 3 of each half. The last block overlaps the one before it
+    where c is no multiple of 32; `fold` pixels of c channels lie side by side in one block where they fit.
     """
     c, kh, kw = w.shape
     lines = 2 if pair else 1

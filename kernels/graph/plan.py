@@ -49,8 +49,7 @@ class _Placed:
 
 def plan_arena(ops: list[Op]) -> int:
     """Gives every arena buffer its offset and returns the arena's size. Buffers whose lives do not overlap share
-    memory:
-    the largest first, each at the lowest place that is free for its whole life."""
+    memory: the largest first, each at the lowest place that is free for its whole life."""
     life: dict[int, _Placed] = {}
     for index, op in enumerate(ops):
         for buffer in (*op.reads, *op.writes):

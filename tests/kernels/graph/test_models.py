@@ -1,9 +1,8 @@
 """Small quantised models on every variant that this CPU has, against onnxruntime's integer result.
 
 Products, tables and what is fused into them must be equal to the last bit of the quantised result. Where onnxruntime
-    itself
-leaves the definition (its QLinearAdd and QLinearMul work in fixed point), one step of the output's scale is allowed,
-    and few of them.
+itself leaves the definition (its QLinearAdd and QLinearMul work in fixed point), one step of the output's scale is
+allowed, and few of them.
 """
 
 from __future__ import annotations
