@@ -113,8 +113,11 @@ void BODY(ewise)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t
     ih_ewise_register r[IH_EWISE_REGS] __attribute__((aligned(64)));
     float spread[IH_EWISE_SPREADS][IH_EWISE_SPREAD];
     const float *at_register[IH_EWISE_REGS];
-    for (int i = 0; i < IH_EWISE_REGS; i++)
+    int64_t held[IH_EWISE_REGS]; /* where the constant leaves were loaded from last: mostly where they are again */
+    for (int i = 0; i < IH_EWISE_REGS; i++) {
         at_register[i] = r[i];
+        held[i] = -1;
+    }
     for (int64_t unit = from; unit < to; unit++) {
         const int64_t y = unit / chunks, x0 = unit % chunks * chunk, x1 = x0 + chunk < row ? x0 + chunk : row;
         const int64_t i3 = y % d3, i2 = y / d3 % d2, i1 = y / d3 / d2 % d1, i0 = y / d3 / d2 / d1;
@@ -122,6 +125,9 @@ void BODY(ewise)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t
         for (int64_t l = 0; l < leaves; l++) { /* what is the same for the whole unit */
             const int64_t start = i0 * leaf[l].s0 + i1 * leaf[l].s1 + i2 * leaf[l].s2 + i3 * leaf[l].s3;
             const uint8_t *base = ih_at(region, leaf[l].ref);
+            if (start == held[l])
+                continue;
+            held[l] = start;
             if (leaf[l].mode == IH_LEAF_SCALAR) {
                 float value = leaf[l].is_u8 ? (float)((int32_t)base[start] - (int32_t)leaf[l].zero) * leaf[l].scale
                                             : ((const float *)base)[start];

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from bench.ocr import BUNDLE, install
 from models.text_reader.screens import screen
 from models.text_reader.strings import LARGEST_PX, MEASURE_SEED, SMALLEST_PX, samples
-from runtime.agent.detection import TextDetector
+from runtime.agent.detection import TextDetector, detector_image
 from runtime.agent.geometry import Box
-from runtime.agent.recognition import LineReader, read_alphabet
-from runtime.backends.protocol import Limits
+from runtime.agent.inference import run_model
+from runtime.agent.recognition import LineReader, read_alphabet, recogniser_image
+from runtime.backends.protocol import Limits, load_model
 from runtime.daemon.assets import BundleAssets
 from runtime.store.bundle import Bundle, verify
 from runtime.store.errors import UntrustedBundle
@@ -72,6 +75,24 @@ def test_the_detector_finds_lines_on_a_screen(assets: BundleAssets) -> None:
     boxes = TextDetector(assets.model("detect")).find(one.pixels, None)
     found = sum(any(box.holds(*Box(*line).centre) for box in boxes) for _, line in one.texts)
     assert found / len(one.texts) >= 0.9
+
+
+@pytest.mark.parametrize("role", ["recognise", "detect"])
+def test_our_engine_comes_first_and_says_what_onnxruntime_says(bundle: Bundle, role: str) -> None:
+    assert bundle.manifest.models[role].backends == ("native", "onnxruntime")
+    backend, native = load_model(bundle, Limits(), role)
+    assert backend == "native"
+    one = screen(320, 64, MEASURE_SEED)
+    line = next(iter(samples(1, MEASURE_SEED)))
+    fed = recogniser_image(line.pixels, Box(*line.box))[0][None] if role == "recognise" else detector_image(one.pixels)
+    ours = run_model(native, {"x": fed}, None)[0]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    file = bundle.path(bundle.manifest.models[role].file)
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(None, {"x": fed})
+    native.close()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_samples_are_the_same_for_a_seed_and_within_the_sizes() -> None:
