@@ -1,40 +1,154 @@
-/* Float convolution and matrix product, for the parts of a model that are not quantised. */
+/* Float convolution and matrix product, for the parts of a model that are not quantised.
+ *
+ * Every output is bias + x[0] w[0] + x[1] w[1] + ..., one product after the other and each rounded by itself, so all ways
+ * to compute it give the same bits: 32 outputs of four rows together; 16 pixels of few outputs; or plainly.
+ */
+typedef float ih_f32x16 __attribute__((vector_size(64), aligned(4), may_alias));
 
-static void BODY(conv_f32_add)(float *acc, float x, const float *w, int64_t w_n, int64_t n) {
-    if (w_n == 1)
-        for (int64_t i = 0; i < n; i++)
-            acc[i] += x * w[i];
-    else
-        for (int64_t i = 0; i < n; i++)
-            acc[i] += x * w[i * w_n];
+enum { IH_F32_LANES = 32, IH_F32_PACKED = 256 }; /* packed: products of one output, at most */
+
+/* The rows of one image that a call computes; a row is a pixel of a convolution or a line of a product. */
+typedef struct {
+    const float *x, *w, *bias;
+    float *out;
+    int64_t line, px, rows; /* where it begins, and how many */
+} BODY(f32_rows);
+
+static void BODY(conv_f32_plain)(const int64_t *p, const float *x, const float *w, const float *bias, float *out, int64_t lanes) {
+    float acc[IH_F32_LANES];
+    const int64_t w_n = p[IH_conv_f32_w_n];
+    for (int64_t i = 0; i < lanes; i++)
+        acc[i] = bias ? bias[i] : 0.0f;
+    for (int64_t j = 0; j < p[IH_conv_f32_runs_y]; j++)
+        for (int64_t i = 0; i < p[IH_conv_f32_runs_x]; i++) {
+            const float *run = x + j * p[IH_conv_f32_run_y] + i * p[IH_conv_f32_run_x];
+            for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, w += p[IH_conv_f32_w_k])
+                for (int64_t lane = 0; lane < lanes; lane++)
+                    acc[lane] += run[k * p[IH_conv_f32_x_k]] * w[lane * w_n];
+        }
+    __builtin_memcpy(out, acc, (size_t)lanes * 4);
+}
+
+/* Four rows of 32 outputs, of which `lanes` are kept; w (products, 32) floats with rows `w_k` apart. */
+static void BODY(conv_f32_tile)(const int64_t *p, const float *const x[4], const float *w, int64_t w_k, const float *bias,
+                                float *const out[4], int64_t lanes) {
+    float first[IH_F32_LANES] __attribute__((aligned(64))) = {0};
+    if (bias)
+        __builtin_memcpy(first, bias, (size_t)lanes * 4);
+    ih_f32x16 a0 = *(ih_f32x16 *)first, b0 = *(ih_f32x16 *)(first + 16), a1 = a0, b1 = b0, a2 = a0, b2 = b0, a3 = a0, b3 = b0;
+    for (int64_t j = 0; j < p[IH_conv_f32_runs_y]; j++)
+        for (int64_t i = 0; i < p[IH_conv_f32_runs_x]; i++) {
+            int64_t at = j * p[IH_conv_f32_run_y] + i * p[IH_conv_f32_run_x];
+            for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, w += w_k, at += p[IH_conv_f32_x_k]) {
+                const ih_f32x16 wa = *(const ih_f32x16 *)w, wb = *(const ih_f32x16 *)(w + 16);
+                a0 += x[0][at] * wa;
+                b0 += x[0][at] * wb;
+                a1 += x[1][at] * wa;
+                b1 += x[1][at] * wb;
+                a2 += x[2][at] * wa;
+                b2 += x[2][at] * wb;
+                a3 += x[3][at] * wa;
+                b3 += x[3][at] * wb;
+            }
+        }
+#define STORE(row, a, b)                                                                                              \
+    *(ih_f32x16 *)first = a;                                                                                          \
+    *(ih_f32x16 *)(first + 16) = b;                                                                                   \
+    __builtin_memcpy(out[row], first, (size_t)lanes * 4)
+    STORE(0, a0, b0);
+    STORE(1, a1, b1);
+    STORE(2, a2, b2);
+    STORE(3, a3, b3);
+#undef STORE
+}
+
+/* All rows for the outputs [n0, n0 + lanes). Weights that do not lie in whole rows of 32 are laid out so first, where there
+ * are rows enough to use them. */
+static void BODY(conv_f32_block)(const int64_t *p, const BODY(f32_rows) *part, int64_t n0, int64_t lanes) {
+    float packed[IH_F32_PACKED * IH_F32_LANES] __attribute__((aligned(64)));
+    const int64_t w_n = p[IH_conv_f32_w_n], products = p[IH_conv_f32_runs_y] * p[IH_conv_f32_runs_x] * p[IH_conv_f32_run_floats];
+    const float *w = part->w + n0 * w_n, *bias = part->bias ? part->bias + n0 : NULL;
+    int64_t w_k = p[IH_conv_f32_w_k], line = part->line, px = part->px;
+    const int in_rows = w_n == 1 && lanes == IH_F32_LANES, plain = !in_rows && (part->rows < 4 || products > IH_F32_PACKED);
+    if (!in_rows && !plain) {
+        for (int64_t k = 0; k < products; k++)
+            for (int64_t i = 0; i < IH_F32_LANES; i++)
+                packed[k * IH_F32_LANES + i] = i < lanes ? w[k * w_k + i * w_n] : 0.0f;
+        w = packed;
+        w_k = IH_F32_LANES;
+    }
+    for (int64_t row = 0; row < part->rows; row += 4) {
+        const float *x[4];
+        float *out[4];
+        const int64_t count = part->rows - row < 4 ? part->rows - row : 4;
+        for (int64_t i = 0; i < 4; i++) { /* the last ones again where there are no four left */
+            if (i < count) {
+                x[i] = part->x + line * p[IH_conv_f32_x_line] + px * p[IH_conv_f32_x_px];
+                out[i] = part->out + line * p[IH_conv_f32_out_line] + px * p[IH_conv_f32_out_px] + n0;
+                px = px + 1 == p[IH_conv_f32_line_px] ? 0 : px + 1;
+                line += px == 0;
+            } else {
+                x[i] = x[i - 1];
+                out[i] = out[i - 1];
+            }
+        }
+        if (!plain)
+            BODY(conv_f32_tile)(p, x, w, w_k, bias, out, lanes);
+        for (int64_t i = 0; plain && i < count; i++)
+            BODY(conv_f32_plain)(p, x[i], w, bias, out[i], lanes);
+    }
+}
+
+/* Few outputs of pixels that lie together, from planes to planes: four outputs of 16 pixels at once. */
+static void BODY(conv_f32_few)(const int64_t *p, const BODY(f32_rows) *part) {
+    const int64_t n = p[IH_conv_f32_n], width = p[IH_conv_f32_line_px], w_n = p[IH_conv_f32_w_n], lines = part->rows / width;
+    for (int64_t line = part->line; line < part->line + lines; line++)
+        for (int64_t n0 = 0; n0 < n; n0 += 4)
+            for (int64_t px = 0; px < width; px += 16) {
+                const int64_t count = width - px < 16 ? width - px : 16, last = n - 1 - n0; /* the last one again after it */
+                const int64_t l1 = last < 1 ? last : 1, l2 = last < 2 ? last : 2, l3 = last < 3 ? last : 3;
+                const float *x = part->x + line * p[IH_conv_f32_x_line] + px, *w = part->w + n0 * w_n;
+                float *out = part->out + line * p[IH_conv_f32_out_line] + px + n0 * p[IH_conv_f32_out_n];
+                const float *bias = part->bias ? part->bias + n0 : NULL;
+                const ih_f32x16 none = {0};
+                /* minus nothing: a bias of -0 stays what it is */
+                ih_f32x16 acc[4] = {(bias ? bias[0] : 0) - none, (bias ? bias[l1] : 0) - none, (bias ? bias[l2] : 0) - none,
+                                    (bias ? bias[l3] : 0) - none};
+                ih_f32x16 a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+                for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, w += p[IH_conv_f32_w_k], x += p[IH_conv_f32_x_k]) {
+                    ih_f32x16 here = none;
+                    if (count == 16)
+                        here = *(const ih_f32x16 *)x;
+                    else
+                        __builtin_memcpy(&here, x, (size_t)count * 4);
+                    a0 += here * w[0];
+                    a1 += here * w[l1 * w_n];
+                    a2 += here * w[l2 * w_n];
+                    a3 += here * w[l3 * w_n];
+                }
+                acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
+                for (int64_t lane = 0; lane <= last && lane < 4; lane++)
+                    __builtin_memcpy(out + lane * p[IH_conv_f32_out_n], &acc[lane], (size_t)count * 4);
+            }
 }
 
 void BODY(conv_f32)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
-    enum { BLOCK = 64 };
-    const float *bias = p[IH_conv_f32_bias] < 0 ? NULL : (const float *)ih_at(region, p[IH_conv_f32_bias]);
-    const int64_t n = p[IH_conv_f32_n], d1 = p[IH_conv_f32_image_d1];
-    for (int64_t unit = from; unit < to; unit++) {
-        const int64_t image = unit / p[IH_conv_f32_lines], line = unit % p[IH_conv_f32_lines];
-        const int64_t i0 = image / d1, i1 = image % d1;
-        const float *x = (const float *)ih_at(region, p[IH_conv_f32_x]) + i0 * p[IH_conv_f32_x_image] +
-                         i1 * p[IH_conv_f32_x_image1] + line * p[IH_conv_f32_x_line];
-        const float *w = (const float *)ih_at(region, p[IH_conv_f32_w]) + i0 * p[IH_conv_f32_w_image] + i1 * p[IH_conv_f32_w_image1];
-        float *out = (float *)ih_at(region, p[IH_conv_f32_out]) + i0 * p[IH_conv_f32_out_image] +
-                     i1 * p[IH_conv_f32_out_image1] + line * p[IH_conv_f32_out_line];
-        for (int64_t px = 0; px < p[IH_conv_f32_line_px]; px++, x += p[IH_conv_f32_x_px], out += p[IH_conv_f32_out_px])
-            for (int64_t n0 = 0; n0 < n; n0 += BLOCK) {
-                const int64_t lanes = n - n0 < BLOCK ? n - n0 : BLOCK;
-                float acc[BLOCK];
-                for (int64_t i = 0; i < lanes; i++)
-                    acc[i] = bias ? bias[n0 + i] : 0.0f;
-                const float *wk = w + n0 * p[IH_conv_f32_w_n];
-                for (int64_t j = 0; j < p[IH_conv_f32_runs_y]; j++)
-                    for (int64_t i = 0; i < p[IH_conv_f32_runs_x]; i++) {
-                        const float *run = x + j * p[IH_conv_f32_run_y] + i * p[IH_conv_f32_run_x];
-                        for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, wk += p[IH_conv_f32_w_k])
-                            BODY(conv_f32_add)(acc, run[k * p[IH_conv_f32_x_k]], wk, p[IH_conv_f32_w_n], lanes);
-                    }
-                __builtin_memcpy(out + n0, acc, (size_t)lanes * 4);
-            }
+    const int64_t n = p[IH_conv_f32_n], d1 = p[IH_conv_f32_image_d1], lines = p[IH_conv_f32_lines];
+    const int few = p[IH_conv_f32_out_n] != 1; /* the compiler lays out planes where few of them are made of planes */
+    while (from < to) {
+        const int64_t image = from / lines, i0 = image / d1, i1 = image % d1, end = (image + 1) * lines < to ? (image + 1) * lines : to;
+        const BODY(f32_rows) part = {
+            .x = (const float *)ih_at(region, p[IH_conv_f32_x]) + i0 * p[IH_conv_f32_x_image] + i1 * p[IH_conv_f32_x_image1],
+            .w = (const float *)ih_at(region, p[IH_conv_f32_w]) + i0 * p[IH_conv_f32_w_image] + i1 * p[IH_conv_f32_w_image1],
+            .bias = p[IH_conv_f32_bias] < 0 ? NULL : (const float *)ih_at(region, p[IH_conv_f32_bias]),
+            .out = (float *)ih_at(region, p[IH_conv_f32_out]) + i0 * p[IH_conv_f32_out_image] + i1 * p[IH_conv_f32_out_image1],
+            .line = from % lines,
+            .rows = (end - from) * p[IH_conv_f32_line_px],
+        };
+        for (int64_t n0 = 0; n0 < n && !few; n0 += IH_F32_LANES)
+            BODY(conv_f32_block)(p, &part, n0, n - n0 < IH_F32_LANES ? n - n0 : IH_F32_LANES);
+        if (few)
+            BODY(conv_f32_few)(p, &part);
+        from = end;
     }
 }

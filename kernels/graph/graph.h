@@ -107,13 +107,15 @@
     X(x) X(x0) X(x1) X(x_k) X(x_n) X(d0) X(d1) X(k) X(n) X(w) X(w_image) X(bias) X(bias_image) X(x_zero) X(a_zero)    \
     X(a_flip)
 
-/* Float convolution or product of what is not quantised: w is (runs * run_floats, n) f32. unit = (image, line) */
+/* Float convolution or product of what is not quantised: w is (runs * run_floats, n) f32; outputs of a pixel lie out_n
+ * apart, which is 1 unless they are few
+ * and a 1x1 convolution makes planes of planes (x_px and out_px are 1). unit = (image, line) */
 #define IH_PARAMS_CONV_F32(X)                                                                                         \
     IH_PARAMS_COMMON(X)                                                                                               \
     X(x) X(x_image) X(x_line) X(x_px) X(x_k) X(runs_y) X(run_y) X(runs_x) X(run_x) X(run_floats)                      \
     X(w) X(w_image) X(w_k) X(w_n) X(bias)                                                                             \
     X(out) X(out_image) X(out_line) X(out_px) X(images) X(lines) X(line_px) X(n)                                      \
-    X(image_d1) X(x_image1) X(w_image1) X(out_image1)
+    X(image_d1) X(x_image1) X(w_image1) X(out_image1) X(out_n)
 
 /* X(enum, name, parameter list) */
 #define IH_GRAPH_OPS(X)                                                                                               \

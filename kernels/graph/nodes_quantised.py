@@ -40,6 +40,8 @@ from kernels.graph.views import (
     transpose,
 )
 
+FEW_PLANES = 8
+
 
 def quant_of(node: Node, scale: object, zero: object) -> tuple[Quant, int]:
     """Returns the per-tensor quantisation of an activation, as u8, and what its integers were shifted by (128 for
@@ -244,9 +246,11 @@ def on_conv_float(c: Compiler, node: Node, args: list[object]) -> None:
             f"node {node.label!r} (Conv): {group} groups of weights {list(weights.shape)} over shape {list(x.dims)}"
         )
     window = window_of(node, (kh, kw), (x.dims[2], x.dims[3]))
-    ready = image(c.emitter, c.floats(x), window.pads)
+    floats = c.floats(x)
     oh, ow = window.out_size(x.dims[2], x.dims[3])
-    out = c.emitter.new((x.dims[0], n, oh, ow), "f32", (0, 2, 3, 1))
+    planes = _makes_few_planes(floats, n // group, window)
+    ready = floats if planes else image(c.emitter, floats, window.pads)
+    out = c.emitter.new((x.dims[0], n, oh, ow), "f32", (0, 1, 2, 3) if planes else (0, 2, 3, 1))
     for g in range(group):
         part, target = (
             slice_axis(ready, 1, g * per_group, per_group, 1),
@@ -257,6 +261,12 @@ def on_conv_float(c: Compiler, node: Node, args: list[object]) -> None:
         rows = slice(g * (n // group), (g + 1) * (n // group))
         conv_f32(c.emitter, part, weights[rows], bias.reshape(-1)[rows] if bias is not None else None, window, target)
     c.values[node.outputs[0]] = Leaf(out)
+
+
+def _makes_few_planes(x: View, n: int, window: Window) -> bool:
+    """Whether a float convolution looks at one pixel and makes few planes of others: they are not turned first."""
+    plain = window.kernel == (1, 1) and window.stride == (1, 1) and not any(window.pads)
+    return plain and 1 < n <= FEW_PLANES and x.up == (1, 1) and x.strides[3] == 1 and x.dims[1] > 1
 
 
 def on_conv_transpose(c: Compiler, node: Node, args: list[object]) -> None:

@@ -367,7 +367,7 @@ def _even_step(view: View) -> int | None:
 
 
 def conv_f32(emitter: Emitter, x: View, w: F32, bias: F32 | None, window: Window, out: View) -> None:
-    """Emits a float convolution; `x` NHWC with its border, w (n, c, kh, kw), out NHWC."""
+    """Emits a float convolution; `x` NHWC with its border, w (n, c, kh, kw), out NHWC; or, 1x1, planes to planes."""
     n, c, kh, kw = w.shape
     buffer = emitter.constants.put(np.ascontiguousarray(w.transpose(2, 3, 1, 0)).tobytes())
     sn, _, sh, sw = x.strides
@@ -382,7 +382,8 @@ def conv_f32(emitter: Emitter, x: View, w: F32, bias: F32 | None, window: Window
                 bias=Ref(emitter.constants.put(bias.astype(np.float32).tobytes())) if bias is not None else -1,
                 out=reference(out), out_image=out.strides[0], out_line=out.strides[2], out_px=out.strides[3],
                 images=images,
-                lines=lines, line_px=px, n=n, image_d1=1, x_image1=0, w_image1=0, out_image1=0)  # fmt: skip
+                lines=lines, line_px=px, n=n, image_d1=1, x_image1=0, w_image1=0, out_image1=0,
+                out_n=out.strides[1] if n > 1 else 1)  # fmt: skip
 
 
 def product_f32(emitter: Emitter, a: View, b: View, out: View) -> None:
@@ -401,4 +402,4 @@ def product_f32(emitter: Emitter, a: View, b: View, out: View) -> None:
                 w=reference(b), w_image=b0, w_k=b.strides[-2], w_n=b.strides[-1], bias=-1, out=reference(out),
                 out_image=d1 * m * n, out_line=n, out_px=0, images=d0 * d1, lines=m, line_px=1, n=n, image_d1=d1,
                 x_image1=a1,
-                w_image1=b1, out_image1=m * n)  # fmt: skip
+                w_image1=b1, out_image1=m * n, out_n=1)  # fmt: skip

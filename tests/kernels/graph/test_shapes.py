@@ -9,7 +9,7 @@ sum of magnitudes (onnxruntime adds in another order); all integer results but a
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,41 @@ def test_float_convolution_after_another(c: int, width: int) -> None:
     first = b.op("Relu", float_conv(b, b.input("x", list(s.input)), s, c))
     b.output(float_conv(b, b.op("Mul", first, b.const([0.02], np.float32)), s, c))
     check_float(b.model(), s.feed(), 9 * c)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("size", [(1, 1), (2, 16), (3, 17), (5, 31)])
+def test_few_planes_of_planes(n: int, size: tuple[int, int]) -> None:
+    """A float convolution that looks at one pixel only reads planes where they lie; the other one turns them."""
+    one = Shape(2, 19, n, 1, size, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), n)
+    other = replace(one, kernel=(3, 3), pads=(1, 1, 1, 1))
+    b = Builder(n)
+    x = b.input("x", list(one.input))
+    made = [float_conv(b, x, s, s.c) for s in (one, other)]
+    b.output(b.op("Add", *made))
+    check_float(b.model(), one.feed(), taps_of(other) + one.c)
+
+
+@SWEEP
+@given(
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.one_of(st.integers(1, 70), st.sampled_from([256, 257, 300])),
+    st.integers(1, 70),
+    st.tuples(st.booleans(), st.booleans()),
+    st.integers(0, 99),
+)
+def test_float_product(heads: int, m: int, k: int, n: int, turned: tuple[bool, bool], seed: int) -> None:
+    """Of two operands that both move, each as it lies or turned, as attention makes them."""
+    b, rng = Builder(seed), np.random.default_rng(seed)
+    operands, feeds = [], {}
+    for name, (rows, columns), is_turned in (("x", (m, k), turned[0]), ("y", (k, n), turned[1])):
+        shape = [heads, columns, rows] if is_turned else [heads, rows, columns]
+        feeds[name] = rng.uniform(-5, 6, shape).astype(np.float32)
+        operand = b.input(name, list(shape))
+        operands.append(b.op("Transpose", operand, perm=[0, 2, 1]) if is_turned else operand)
+    b.output(b.op("MatMul", *operands), rank=3)
+    check_float(b.model(), feeds, 6 * k)
 
 
 @SWEEP
