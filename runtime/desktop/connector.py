@@ -41,6 +41,7 @@ from runtime.wire.tables import CloseReason
 Events = Callable[[dict[str, Any]], None]
 _TILE_KEY_BYTES = 16
 _HANDOVER_S = 2.0
+_REST_LOOK_S = 0.02
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Connector:
         self._current: DesktopLink | None = None
         self._sessions = 0
         self._handing_back: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task[None] | None = None
         self.lost: DesktopLost | None = None
         self.gone = asyncio.Event()
 
@@ -105,6 +107,7 @@ class Connector:
         if self._current is not None:
             self._current.end(CloseReason.shutting_down, "the connector is being stopped")
             await self._current.ended.wait()
+        await self._stop_resting()
 
     def tell(self, event: str, **fields: Any) -> None:
         """Calls `events` with one event."""
@@ -141,6 +144,7 @@ class Connector:
         if self.keeper is not None:
             self.keeper.session_opened()
         try:
+            await self._stop_resting()
             self.journal.advance(hello.job, hello.owner_epoch)
             record = self.journal.record(hello.job)
             tile_key = os.urandom(_TILE_KEY_BYTES)
@@ -168,8 +172,19 @@ class Connector:
             self._current = None
             link.ended.set()
             self.guard.session_closed()
-            with suppress(DesktopLost):
-                self.desktop.rest()
+            self._resting = asyncio.create_task(self._rest())
+
+    async def _rest(self) -> None:
+        """Puts back what the session has changed, once the desktop's programs are ready for it."""
+        with suppress(DesktopLost):
+            while not self.desktop.rest():
+                await asyncio.sleep(_REST_LOOK_S)
+
+    async def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            await asyncio.gather(self._resting, return_exceptions=True)
+            self._resting = None
 
     def _on_people(self) -> None:
         assert self.people is not None

@@ -31,14 +31,13 @@ from runtime.desktop.limits import LimitKeeper
 from runtime.desktop.outbox import Outbox
 from runtime.desktop.protocol import Applied, Desktop
 from runtime.transport.stream import Stream, StreamBroken
-from runtime.wire.actions import Action, Drag, Type
+from runtime.wire.actions import Action
 from runtime.wire.messages import FEATURE_KEEP, Act, Hello, Interest, Keep
 from runtime.wire.session import HEARTBEAT_NS, Closed, State, Transmit
 from runtime.wire.session_desktop import DesktopSession, Known, Refused
 from runtime.wire.tables import CloseReason, Outcome, Refusal, name_of
 from runtime.wire.tiles import FAST, LOCAL, SLOW, SLOW_BYTES_PER_S, TilePacker
 
-_LONG_TEXT = 64  # characters; more than these are typed in a thread
 _MANY_TILES = 64  # more than these are captured in a thread: about 0.5 ms
 _SAME_MACHINE = ("uid:", "memory")  # how the peers of such links are called
 _TELLING_BYTES = 1 << 20  # so many must be sent to tell how fast a link is: more than the buffers below it hold
@@ -226,12 +225,12 @@ class DesktopLink:
 
     def _act(self, act: Act, received_ns: int) -> None:
         """Applies `act` now if it is short and nothing is before it, else in its turn in a thread."""
-        is_long = isinstance(act.action, Drag) or (isinstance(act.action, Type) and len(act.action.text) > _LONG_TEXT)
-        if self._acting is None and not is_long:
-            try:
+        try:
+            if self._acting is None and self._desktop.is_quick(act.action, act.precondition):
                 self._apply(act, received_ns)
-            except DesktopLost as error:
-                self._lose(error)
+                return
+        except DesktopLost as error:
+            self._lose(error)
             return
         self._acts.append((act, received_ns))
         if self._acting is None:

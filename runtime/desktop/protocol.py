@@ -82,6 +82,9 @@ class Desktop(Protocol):
         Move, Click, Drag, Scroll, Type, Key, Hold and Release are inputs; TypeError for anything else.
         """
 
+    def is_quick(self, action: Action, precondition: Precondition | None) -> bool:
+        """Returns whether `apply` takes no longer than a few milliseconds, so that an event loop may wait for it."""
+
     def last_mark(self) -> Mark | None:
         """Returns how far the last action came that any connector applied here, or None if the desktop cannot tell."""
 
@@ -94,8 +97,11 @@ class Desktop(Protocol):
     def release_all(self) -> None:
         """Lets go of every key and button that we hold, and stops an action that is under way."""
 
-    def rest(self) -> None:
-        """Puts back what working has changed (lent keycodes). Called when a session has ended."""
+    def rest(self) -> bool:
+        """Puts back what working has changed (lent keycodes), without waiting: False if it is too early for that.
+
+        Called when a session has ended, again and again until it returns True or the next session begins.
+        """
 
     def close(self) -> None:
         """Lets go of the desktop. A second call does nothing."""

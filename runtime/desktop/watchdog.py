@@ -21,6 +21,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ from runtime.desktop.x11.xtest import release_listed
 STALL_NS = 1_000_000_000
 GRAB_MAX_NS = 1_000_000_000  # as everywhere: who has not run for so long is taken for stopped, not for slow
 LOOK_MS = 250
+UNREAD_S = 1.0  # programs look up what was typed last: a lent keycode that means nothing any more would lose it
 _READY, _OPEN, _CLOSED = b"r", b"o", b"c"
 _START_S = 30.0  # a machine that is stalled is no reason to work it without one
 
@@ -116,6 +118,7 @@ def watch(
     connection: Connection,
     *,
     clock: Callable[[], int] = boottime_ns,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Watches until `connector` is closed from its other end. See the picture above."""
     poll = select.poll()
@@ -140,6 +143,8 @@ def watch(
             pressed.count_release()
     if release_listed(connection, pressed):
         pressed.count_release()
+    if pressed.lent():
+        sleep(UNREAD_S)
     take_back_lent(connection, pressed)
 
 

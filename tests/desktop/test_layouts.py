@@ -62,7 +62,7 @@ def test_any_text_types_right_on_any_layout_and_the_layout_is_put_back(
             assert desktop.apply(Type(text + "\n"), None, STEP).outcome is Outcome.applied
             wait_until(lambda lines=number: out.read_text().count("\n") == lines)  # type: ignore[misc]
         assert out.read_text().splitlines() == TEXTS
-        desktop.rest()
+        wait_until(desktop.rest)
     finally:
         desktop.close()
         terminal.terminate()

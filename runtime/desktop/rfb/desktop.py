@@ -155,6 +155,10 @@ class RfbDesktop:
         now_ns = boottime_ns()
         return Applied(Outcome.applied, Refusal.none, now_ns, window_us=(now_ns - fresh_ns) // 1000 if fresh_ns else 0)
 
+    def is_quick(self, action: Action, precondition: Precondition | None) -> bool:
+        """Returns whether nothing waits for a hand or for the server's word."""
+        return precondition is None and not isinstance(action, Drag)
+
     def last_mark(self) -> Mark | None:
         """Returns None: a VNC server remembers nothing of its viewers' actions."""
         return None
@@ -180,8 +184,9 @@ class RfbDesktop:
                 self._link.send(data)
                 self._tell_held()
 
-    def rest(self) -> None:
+    def rest(self) -> bool:
         """Nothing is lent here."""
+        return True
 
     def close(self) -> None:
         """Lets go of everything and ends the connection. A second call does nothing."""

@@ -47,7 +47,6 @@ class X11Desktop:
             release_listed(self._releasing, self._pressed_list)
             self._pressed_list.grab_since_ns = 0  # of a connector that was killed while it held the server
             self._keyboard = Keyboard(self._injecting, self._pressed_list)
-            self._keyboard.restore()
             self._injector = Injector(
                 self._injecting, self._releasing, self._keyboard, self._pressed_list, self.own_events
             )
@@ -90,6 +89,10 @@ class X11Desktop:
         """Applies `action` under a server grab, unless the pixels of `precondition` have changed."""
         return self._injector.apply(action, precondition, step, self._key, self.size)
 
+    def is_quick(self, action: Action, precondition: Precondition | None) -> bool:
+        """Returns whether `apply` takes no longer than a few milliseconds."""
+        return self._injector.is_quick(action)
+
     def last_mark(self) -> Mark | None:
         """Returns how far the last action on this server came."""
         return self._injector.last_mark()
@@ -106,16 +109,16 @@ class X11Desktop:
         """Lets go of every key and button, over a connection that no action can block."""
         self._injector.release_all()
 
-    def rest(self) -> None:
-        """Takes back the keycodes that were lent to characters."""
-        self._keyboard.restore()
+    def rest(self) -> bool:
+        """Takes back the keycodes that were lent to characters, if programs have read what was typed."""
+        return self._keyboard.restore()
 
     def close(self) -> None:
         """Lets go of everything and of the display. A second call does nothing."""
         if self._connections:
             if self._injecting.is_alive() and self._releasing.is_alive():
                 self.release_all()
-                self.rest()
+            self._keyboard.close()
             self._injector.close()
             self._capture.close()
             for connection in self._connections:

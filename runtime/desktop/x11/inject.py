@@ -28,7 +28,8 @@ from runtime.desktop.chords import MODIFIERS, char_keysym, modifier_name, parse_
 from runtime.desktop.pressed import PressedList
 from runtime.desktop.protocol import Applied, Mark, Phase, Step
 from runtime.desktop.x11.connection import Connection
-from runtime.desktop.x11.keyboard import Keyboard, Stroke
+from runtime.desktop.x11.keyboard import Keyboard, NotRead
+from runtime.desktop.x11.lending import Stroke
 from runtime.desktop.x11.own_events import OwnEvents
 from runtime.desktop.x11.segment import Segment
 from runtime.desktop.x11.xtest import (
@@ -53,6 +54,7 @@ _DRAG_STEP_PX, _DRAG_STEP_MS, _DRAG_STEPS_MAX = 12, 8, 40
 _AGAIN_MS = 10
 # As many events as are sent under the server grab; 200 take about 1.5 ms. What is left of a long text follows it.
 _GRABBED_EVENTS = 200
+_LONG_TEXT = 64  # characters
 _MARK = struct.Struct("<QQQII")
 _MARK_WORDS = _MARK.size // 4
 
@@ -119,6 +121,8 @@ class Injector:
             first = next(parts)
         except BadInput as bad:
             return Applied(Outcome.refused, bad.refusal, boottime_ns())
+        except NotRead:
+            return Applied(Outcome.refused, Refusal.failed, boottime_ns())
         try:
             return self._run(first, parts, precondition, step, key)
         except xcffib.ConnectionException as error:
@@ -127,6 +131,17 @@ class Injector:
             if self._connection.is_alive():
                 parts.close()  # puts the locks of the keyboard back
                 self._connection.flush()
+
+    def is_quick(self, action: Action) -> bool:
+        """Returns whether `action` is over in a few milliseconds: nothing in it waits for the programs or a hand."""
+        if isinstance(action, Drag):
+            return False
+        try:
+            if isinstance(action, Type):
+                return len(action.text) <= _LONG_TEXT and self._keyboard.fits([char_keysym(c) for c in action.text])
+            return not isinstance(action, Key) or self._keyboard.fits([parse_chord(action.chord).keysym])
+        except ValueError:  # it will be refused
+            return True
 
     def last_mark(self) -> Mark | None:
         """Returns what the server remembers of the last action that any connector applied on it."""
@@ -201,15 +216,18 @@ class Injector:
         self._untell(part.events)
         if part.is_last:
             return True
-        for following in parts:
-            with self._lock:
-                if self._stopped.is_set():
-                    return False
-                self._tell(following.events)
-                self._queue(following.events)
-                self._connection.flush()
-            self._connection.sync()
-            self._untell(following.events)
+        try:
+            for following in parts:  # what is not read yet is waited for here, with nothing pressed and nothing grabbed
+                with self._lock:
+                    if self._stopped.is_set():
+                        return False
+                    self._tell(following.events)
+                    self._queue(following.events)
+                    self._connection.flush()
+                self._connection.sync()
+                self._untell(following.events)
+        except NotRead:
+            return False
         self._mark(step, Phase.ENDED)
         self._connection.sync()
         return True
@@ -302,7 +320,7 @@ class Injector:
             keysyms = [char_keysym(char) for char in text]
             shift = self._keyboard.modifier(_SHIFT)
             with self._keyboard.neutral():
-                for strokes in self._keyboard.plan(keysyms):
+                for strokes in self._keyboard.plan(keysyms, self._stopped.wait):
                     yield Part(_strokes_events(strokes, shift), is_last=len(strokes) == len(keysyms))
         except ValueError as error:
             raise BadInput(Refusal.bad_text) from error
@@ -314,7 +332,7 @@ class Injector:
             if chord.keysym in MODIFIERS.values():
                 keycode = self._keyboard.modifier(chord.keysym)
             else:
-                ((stroke,),) = self._keyboard.plan([chord.keysym])
+                ((stroke,),) = self._keyboard.plan([chord.keysym], self._stopped.wait, plain=True)
                 keycode = stroke.keycode
                 if stroke.shift and _SHIFT not in chord.modifiers:
                     modifiers.append(self._keyboard.modifier(_SHIFT))
