@@ -3,8 +3,8 @@
     a thread reads updates ─► pixels (under a lock) ─► an eventfd wakes who waits
     actions ─► KeyEvent (keysyms: any character) and PointerEvent, one write for each action
 
-* A precondition cannot be checked under a grab: the region is asked for anew and compared when it comes, and the time
-  from then to the injection is reported (`Applied.window_us`).
+* A precondition cannot be checked under a grab: the region is asked for anew and compared when it comes (fresh.py), and
+  the time from asking to the injection is reported (`Applied.window_us`): the compared pixels are not older than that.
 * The server remembers nothing of us: after a crash the action that was under way is *unknown*.
 * The cursor is asked for apart, but TigerVNC paints it into the screen while somebody else moved the pointer last.
 * Who else works the desktop is not told: a person at another viewer cannot be seen, nor given the desktop.
@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 import threading
 import time
@@ -31,6 +32,7 @@ from runtime.desktop.errors import DesktopLost
 from runtime.desktop.frame import Frame
 from runtime.desktop.protocol import Applied, Mark, Step
 from runtime.desktop.rfb.decode import Decoder, encodings
+from runtime.desktop.rfb.fresh import Box, Fresh
 from runtime.desktop.rfb.handshake import PIXEL_FORMAT, Login, greet
 from runtime.desktop.rfb.link import Link
 from runtime.desktop.rfb.watchdog import KEY, POINTER, REQUEST, Held
@@ -76,6 +78,8 @@ class RfbDesktop:
         self._key = bytes(16)
         self._changed = threading.Condition()
         self._updates, self._lost = 0, ""
+        self._fresh: Fresh | None = None
+        self._luck = random.Random()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._frame_id = 0
         self._start_over()
@@ -151,8 +155,12 @@ class RfbDesktop:
             fresh_ns = self._refresh(precondition)
             if not fresh_ns:
                 return Applied(Outcome.refused, Refusal.changed_pixels, boottime_ns())
-        self._send(messages, pause_s=_DRAG_STEP_S if isinstance(action, Drag) else 0.0)
+        sent, all_of_it = self._send(messages, pause_s=_DRAG_STEP_S if isinstance(action, Drag) else 0.0)
         now_ns = boottime_ns()
+        if not sent:  # it was stopped before its first event
+            return Applied(Outcome.refused, Refusal.failed, now_ns)
+        if sent < all_of_it:
+            return Applied(Outcome.unknown, Refusal.none, now_ns)
         return Applied(Outcome.applied, Refusal.none, now_ns, window_us=(now_ns - fresh_ns) // 1000 if fresh_ns else 0)
 
     def is_quick(self, action: Action, precondition: Precondition | None) -> bool:
@@ -175,6 +183,8 @@ class RfbDesktop:
     def release_all(self) -> None:
         """Lets go of every key and button."""
         self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()  # who waits for the server's word waits no more
         with self._sending:
             data = b"".join(self._key_event(keysym, is_down=False) for keysym in list(self._held))
             if self._buttons:
@@ -241,8 +251,11 @@ class RfbDesktop:
                 self._pixels[y : y + h, x : x + w] = self._arriving[y : y + h, x : x + w]
                 self._stale[y // TILE : -(-(y + h) // TILE), x // TILE : -(-(x + w) // TILE)] = True
             self._updates += 1
+            once_more = self._fresh.wanted() if self._fresh is not None and self._fresh.take(boxes) else []
             self._changed.notify_all()
         os.eventfd_write(self._wake, 1)
+        if once_more:
+            self._ask_for(once_more)
         self._ask(0, 0, *self.size)
 
     def _skip_text(self) -> None:
@@ -260,6 +273,9 @@ class RfbDesktop:
     def _ask(self, x: int, y: int, w: int, h: int, *, is_new: bool = False) -> None:
         self._link.send(REQUEST.pack(3, not is_new, x, y, w, h))
 
+    def _ask_for(self, boxes: list[Box]) -> None:
+        self._link.send(b"".join(REQUEST.pack(3, False, *box) for box in boxes))
+
     def _await_update(self, after: int) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._updates > after or self._lost, _FRESH_S)
@@ -274,25 +290,35 @@ class RfbDesktop:
         self._await_update(before)
 
     def _refresh(self, region: Precondition) -> int:
-        """Asks for `region` anew. Returns when it came, 0 if its pixels are others or did not come in time."""
-        before = self._updates
-        self._ask(region.x, region.y, region.w, region.h, is_new=True)
-        if not self._await_update(before):
-            return 0
-        fresh_ns = boottime_ns()
+        """Asks for `region` anew. Returns when it asked, 0 if its pixels are others or did not come in time."""
+        asked_ns, box = boottime_ns(), (region.x, region.y, region.w, region.h)
         with self._changed:
-            now = hash_region(self._pixels, region.x, region.y, region.w, region.h, self._key)
-        return fresh_ns if now == bytes(region.hash) else 0
+            fresh = self._fresh = Fresh(box, self.size, self._luck)
+            wanted = fresh.wanted()
+        self._ask_for(wanted)
+        with self._changed:
+            self._changed.wait_for(lambda: fresh.is_over or self._lost or self._stopped.is_set(), _FRESH_S)
+            self._fresh = None
+            if self._lost:
+                raise DesktopLost(self._lost)
+            fits = region.x + region.w <= self.size[0] and region.y + region.h <= self.size[1]  # it may be resized
+            if not fresh.is_over or not fits:
+                return 0
+            now = hash_region(self._pixels, *box, self._key)
+        return asked_ns if now == bytes(region.hash) else 0
 
     # What we say.
 
-    def _send(self, messages: list[tuple[int, int, int]], pause_s: float) -> None:
-        """Sends (kind, what, is_down or place) events: one write, or one for each step of a drag."""
+    def _send(self, messages: list[tuple[int, int, int]], pause_s: float) -> tuple[int, int]:
+        """Sends (kind, what, is_down or place) events: one write, or one for each step of a drag.
+
+        Returns how many writes were made before it was stopped, and of how many.
+        """
         batches = [[message] for message in messages] if pause_s else [messages]
-        for batch in batches:
+        for sent, batch in enumerate(batches):
             with self._sending:
                 if self._stopped.is_set():
-                    return
+                    return sent, len(batches)
                 pressed = tuple(what for kind, what, is_down in batch if kind == _KEY_EVENT and is_down)
                 buttons = sum({what for kind, what, is_down in batch if kind == _BUTTON_EVENT and is_down})
                 data = b"".join(self._event(*message) for message in batch)
@@ -302,6 +328,7 @@ class RfbDesktop:
                 self._tell_held()
             if pause_s:
                 time.sleep(pause_s)
+        return len(batches), len(batches)
 
     def _tell_held(self) -> None:
         self._on_hold(Held(tuple(self._held), self._buttons, *self._pointer))
