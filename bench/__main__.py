@@ -27,7 +27,11 @@ BENCHES = {
     "threads": ("bench.threads", "two threads beside one, the second core free and busy"),
     "engines": ("bench.engines", "every engine at every model that it loads, with a roofline plot"),
     "wire": ("bench.wire", "messages of a session beside msgpack, and tiles packed and applied"),
-    "session": ("bench.session", "one action over a session on loopback, from capture to injection"),
+    "session": (
+        "bench.session",
+        "one action over a session on loopback, from capture to injection; bytes a step; 20 at once",
+    ),
+    "slow_link": ("bench.slow_link", "recorded sessions over 1 Mbit/s, 80 ms and 2 % loss (root)"),
     "relay": ("bench.relay", "the blind relay on one core: 1,000 idle and 100 busy pairs"),
     "residency": ("bench.residency", "many variants in one worker: swaps, memory, deadlines, admission"),
     "board": ("bench.board", "every backend on every bundle, with the board's clocks, heat and power; a soak"),
