@@ -1,6 +1,7 @@
 """Recorded screens for the benches of the wire: what was to be seen before each step of a session, pixel for pixel.
 
-    file     zstd of: u32 length, MessagePack list of [name, kind, width, height, steps], then every screen, XOR the one before it
+    file     zstd of: u32 length, MessagePack list of [name, kind, width, height, steps], then every screen, XOR the
+             one before it
     kinds    "miniwob": demonstrations of pages, one an episode
              "desktop": a terminal, an editor, a calculator, a browser
 
