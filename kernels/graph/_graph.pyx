@@ -75,6 +75,9 @@ cdef extern from *:
     #define IH_KIND "conv_f32"
         IH_PARAMS_CONV_F32(IH_NAME_ROW)
     #undef IH_KIND
+    #define IH_KIND "planes"
+        IH_PARAMS_PLANES(IH_NAME_ROW)
+    #undef IH_KIND
     };
     enum { IH_PARAM_NAMES = sizeof ih_param_names / sizeof *ih_param_names };
     #define IH_KIND_ROW(id, name, params) #name,

@@ -324,6 +324,8 @@ class Compiler:
             a = tuple(axis for axis in memory_order(full) if out.dims[axis] > 1)
             b = tuple(axis for axis in memory_order(out) if out.dims[axis] > 1)
             packed = full.strides[a[-1]] == 1
+            if isinstance(expr, Leaf) and self.emitter.planes(expr.view, out):
+                return
             if a != b or out.strides[b[-1]] != 1:
                 order = memory_order(full) if packed else tuple(range(len(out.dims)))
                 middle = self.emitter.new(out.dims, out.dtype, order, out.quant)

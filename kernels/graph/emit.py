@@ -182,6 +182,20 @@ class Emitter:
                       chunks=chunks)  # fmt: skip
         op.source, op.target, op.table = x, out, table
 
+    def planes(self, x: View, out: View) -> bool:
+        """Quantises f32 planes (n, c, h, w) straight into u8 pixels; returns False where they do not lie so."""
+        if x.dtype != "f32" or out.dtype != "u8" or len(x.dims) != 4 or x.up != (1, 1) or out.up != (1, 1):
+            return False
+        n, c, h, w = x.dims
+        if not 2 <= c <= 4 or x.strides[3] != 1 or (out.strides[1], out.strides[3]) != (1, c):
+            return False
+        assert out.quant is not None
+        self.add("planes", 0.4 * count(x.dims), n * h, [x.buffer], [out.buffer], x=reference(x), x_image=x.strides[0],
+                 x_plane=x.strides[1], x_line=x.strides[2], images=n, c=c, lines=h, width=w, out=reference(out),
+                 out_image=out.strides[0], out_line=out.strides[2], out_scale=float(out.quant.scale),
+                 out_zero=out.quant.zero)  # fmt: skip
+        return True
+
     def ewise(self, expr: Expr, out: View) -> None:
         """Evaluates `expr`, whose leaves are in memory, into `out`."""
         program = Program(self)

@@ -149,3 +149,34 @@ void BODY(ewise)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t
         }
     }
 }
+
+/* Bytes of c planes side by side, as pixels; with c known the compiler makes shuffles of it. */
+#define IH_INTERLEAVE(c)                                                                                              \
+    for (int64_t i = 0; i < n; i++)                                                                                   \
+        for (int k = 0; k < (c); k++)                                                                                 \
+            out[i * (c) + k] = q[k][i];
+
+void BODY(planes)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
+    const float scale = ih_bits_f32(p[IH_planes_out_scale]), zero = (float)p[IH_planes_out_zero];
+    const int64_t c = p[IH_planes_c], width = p[IH_planes_width], lines = p[IH_planes_lines];
+    uint8_t q[4][IH_EWISE_BLOCK] __attribute__((aligned(64)));
+    for (int64_t unit = from; unit < to; unit++) {
+        const int64_t image = unit / lines, line = unit % lines;
+        const float *x = (const float *)ih_at(region, p[IH_planes_x]) + image * p[IH_planes_x_image] + line * p[IH_planes_x_line];
+        uint8_t *restrict out = ih_at(region, p[IH_planes_out]) + image * p[IH_planes_out_image] + line * p[IH_planes_out_line];
+        for (int64_t x0 = 0; x0 < width; x0 += IH_EWISE_BLOCK, out += IH_EWISE_BLOCK * c) {
+            const int64_t n = width - x0 < IH_EWISE_BLOCK ? width - x0 : IH_EWISE_BLOCK;
+            for (int64_t k = 0; k < c; k++) {
+                BODY_QUANTISE(q[k], x + k * p[IH_planes_x_plane] + x0, n, scale, zero);
+            }
+            if (c == 3) {
+                IH_INTERLEAVE(3)
+            } else if (c == 4) {
+                IH_INTERLEAVE(4)
+            } else {
+                IH_INTERLEAVE(2)
+            }
+        }
+    }
+}
+#undef IH_INTERLEAVE

@@ -80,6 +80,13 @@
     IH_PARAMS_COMMON(X)                                                                                               \
     X(out) X(images) X(image) X(height) X(width) X(px) X(top) X(bottom) X(left) X(right) X(value)
 
+/* Planes of f32 (images, c, lines, width), c from 2 to 4, quantised to u8 pixels of c channels: what a camera or a screen
+ * gives to a first convolution. x_* in elements, out_* in bytes. unit = (image, line) */
+#define IH_PARAMS_PLANES(X)                                                                                           \
+    IH_PARAMS_COMMON(X)                                                                                               \
+    X(x) X(x_image) X(x_plane) X(x_line) X(images) X(c) X(lines) X(width)                                             \
+    X(out) X(out_image) X(out_line) X(out_scale) X(out_zero)
+
 /* Windowed mean or maximum of an image, NHWC u8 or f32. Mean of u8: exact sum, * scale, + zero. unit = (image, line, pixel) */
 #define IH_PARAMS_POOL(X)                                                                                             \
     IH_PARAMS_COMMON(X)                                                                                               \
@@ -128,7 +135,8 @@
     X(IH_OP_MEAN, mean, IH_PARAMS_MEAN)                                                                               \
     X(IH_OP_ROWS, rows, IH_PARAMS_ROWS)                                                                               \
     X(IH_OP_PACK, pack, IH_PARAMS_PACK)                                                                               \
-    X(IH_OP_CONV_F32, conv_f32, IH_PARAMS_CONV_F32)
+    X(IH_OP_CONV_F32, conv_f32, IH_PARAMS_CONV_F32)                                                                   \
+    X(IH_OP_PLANES, planes, IH_PARAMS_PLANES)
 
 #define IH_OP_ENUM(id, name, params) id,
 enum ih_op_kind { IH_GRAPH_OPS(IH_OP_ENUM) IH_OP_KINDS };
@@ -144,6 +152,7 @@ enum ih_op_kind { IH_GRAPH_OPS(IH_OP_ENUM) IH_OP_KINDS };
 #define IH_ENUM_rows(f) IH_rows_##f,
 #define IH_ENUM_pack(f) IH_pack_##f,
 #define IH_ENUM_conv_f32(f) IH_conv_f32_##f,
+#define IH_ENUM_planes(f) IH_planes_##f,
 enum { IH_PARAMS_CONV(IH_ENUM_conv) };
 enum { IH_PARAMS_DEPTHWISE(IH_ENUM_depthwise) };
 enum { IH_PARAMS_EWISE(IH_ENUM_ewise) };
@@ -154,6 +163,7 @@ enum { IH_PARAMS_MEAN(IH_ENUM_mean) };
 enum { IH_PARAMS_ROWS(IH_ENUM_rows) };
 enum { IH_PARAMS_PACK(IH_ENUM_pack) };
 enum { IH_PARAMS_CONV_F32(IH_ENUM_conv_f32) };
+enum { IH_PARAMS_PLANES(IH_ENUM_planes) };
 
 typedef struct ih_graph_op {
     int64_t kind;
@@ -242,7 +252,7 @@ static inline uint8_t ih_requantise(int32_t acc, float scale, int32_t zero) {
 /* Kernels that one source serves for all instruction sets, compiled once for each (bodies.h). */
 #define IH_BODIES_DECLARE(isa)                                                                                        \
     ih_graph_kernel ih_ewise_##isa, ih_copy_##isa, ih_halo_##isa, ih_pool_##isa, ih_mean_##isa, ih_rows_##isa,        \
-        ih_pack_##isa, ih_conv_f32_##isa;
+        ih_pack_##isa, ih_conv_f32_##isa, ih_planes_##isa;
 IH_BODIES_DECLARE(scalar)
 IH_BODIES_DECLARE(avx2)
 IH_BODIES_DECLARE(avx512)

@@ -7,7 +7,7 @@ static int always(void) { return 1; }
 const ih_graph_variant ih_graph_scalar = {
     .name = "scalar", .is_supported = always, .signed_activations = 0, .macs_per_ns = 0.4, .tile_px = 24,
     .kernel = {ih_conv_scalar, ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar,
-               ih_mean_scalar, ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar},
+               ih_mean_scalar, ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar, ih_planes_scalar},
 };
 
 #if defined(__x86_64__)
@@ -17,7 +17,7 @@ static int has_avx512_vnni(void) {
 }
 
 #define IH_AVX512_KERNELS ih_ewise_avx512, ih_copy_avx512, ih_halo_avx512, ih_pool_avx512, ih_mean_avx512, ih_rows_avx512, \
-        ih_pack_avx512, ih_conv_f32_avx512
+        ih_pack_avx512, ih_conv_f32_avx512, ih_planes_avx512
 
 static int has_amx_int8(void) { return has_avx512_vnni() && (ih_cpu_features() & IH_CPU_AMXINT8) != 0; }
 
@@ -35,7 +35,8 @@ const ih_graph_variant ih_graph_avx512_vnni = {
 static int has_avx2(void) { return (ih_cpu_features() & IH_CPU_AVX2) != 0; }
 static int has_avx_vnni(void) { return has_avx2() && (ih_cpu_features() & IH_CPU_AVXVNNI) != 0; }
 
-#define IH_AVX2_KERNELS ih_ewise_avx2, ih_copy_avx2, ih_halo_avx2, ih_pool_avx2, ih_mean_avx2, ih_rows_avx2, ih_pack_avx2, ih_conv_f32_avx2
+#define IH_AVX2_KERNELS ih_ewise_avx2, ih_copy_avx2, ih_halo_avx2, ih_pool_avx2, ih_mean_avx2, ih_rows_avx2, ih_pack_avx2, \
+        ih_conv_f32_avx2, ih_planes_avx2
 
 const ih_graph_variant ih_graph_avx_vnni = {
     .name = "avx_vnni", .is_supported = has_avx_vnni, .signed_activations = 0, .macs_per_ns = 60, .tile_px = 24,
@@ -55,7 +56,7 @@ static int has_i8mm(void) { return has_dotprod() && (ih_cpu_features() & IH_CPU_
 
 /* Depthwise has no use for flipped activations: the reference reads them as they are. */
 #define IH_SCALAR_KERNELS ih_depthwise_scalar, ih_ewise_scalar, ih_copy_scalar, ih_halo_scalar, ih_pool_scalar, ih_mean_scalar, \
-        ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar
+        ih_rows_scalar, ih_pack_scalar, ih_conv_f32_scalar, ih_planes_scalar
 
 const ih_graph_variant ih_graph_neon = {
     .name = "neon", .is_supported = has_neon, .signed_activations = 1, .macs_per_ns = 4, .tile_px = 24,

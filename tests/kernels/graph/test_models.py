@@ -116,6 +116,19 @@ def test_squeeze_excite_residual_and_feature_pyramid(variant: str) -> None:
     assert (steps > 0.5).mean() < 0.01
 
 
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize(("channels", "width"), [(1, 40), (2, 7), (3, 300), (4, 257), (5, 9)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_planes_become_pixels(variant: str, channels: int, width: int, pads: int) -> None:
+    b = Builder(6)
+    x = b.q(b.input("x", [2, channels, 6, width]), 0.03, 117)
+    b.output(b.q(b.conv(x, 0.03, channels, 8, pads=[pads] * 4), 0.4, 128))
+    model, feeds = b.model(), {"x": feed((2, channels, 6, width))}
+    np.testing.assert_array_equal(outputs(model, feeds, variant)[0], reference(model, feeds)[0])
+    kinds = GraphModel.load(model, variant=variant).prepare({"x": (2, channels, 6, width)}).labels
+    assert ("planes" in kinds) == (2 <= channels <= 4)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_transposed_convolution_and_sigmoid(variant: str) -> None:
     b = Builder(4)
