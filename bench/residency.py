@@ -5,7 +5,8 @@ small vision transformer), each with weights of its own, installed in a store of
 
 swap       a budget of half of them, used in turn, so that every use gives one up and loads another
 memory     what the process holds before, with all of them resident, and after they were given up
-deadlines  a session a variant at 8 times a person's speed (a decision every 331 ms), then as many as are admitted
+deadlines  a session a variant at 8 times a person's speed (a decision every 331 ms), then as many as are admitted, by
+           the worker's own admission, schedule and residency (runtime/daemon/lanes.py)
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +28,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.measure import Samples, machine
+from kernels.gate.word import LEASE_MAX_NS, GateReader, State, boottime_ns
+from kernels.gate.writer import GateWriter
 from runtime.backends.memory import rss_bytes
-from runtime.backends.protocol import Limits, Model, StepResult
-from runtime.residency.admission import Admission, AdmissionRefused, Demand
-from runtime.residency.calibration import calibrate
+from runtime.backends.protocol import Feeds, Limits, StepResult
+from runtime.config.config import Worker as WorkerSettings
+from runtime.daemon.lanes import Lanes
+from runtime.jobs.spec import JobSpec
+from runtime.jobs.spec import Limits as JobLimits
+from runtime.residency.admission import AdmissionRefused
+from runtime.residency.calibration import measure_reading
 from runtime.residency.models import Residency
-from runtime.residency.pace import Pacer
-from runtime.residency.schedule import Scheduler
 from runtime.store.bundle import Bundle, pack, sign
 from runtime.store.keys import SigningKey
 from runtime.store.models import ModelStore
@@ -155,76 +163,120 @@ def memory(bundles: list[Bundle], limits: Limits) -> dict[str, float]:
 
 
 def deadlines(bundles: list[Bundle], limits: Limits, lanes: int, seconds: float) -> dict[str, Any]:
-    """One session a variant, then as many sessions as are admitted, each kept up for `seconds`."""
-    residency = Residency(limits, 0)
-    models: dict[tuple[int, int], Model] = {}
-    for lane in range(lanes):
-        for variant, bundle in enumerate(bundles):
-            with residency.use(bundle, lane=lane) as model:
-                residency.pin(bundle, lane=lane)
-                models[lane, variant] = model
-    feed = {"x": np.random.default_rng(0).standard_normal((ROWS, WIDTH), dtype=np.float32)}
+    """One session a variant, then as many sessions as are admitted, each kept up for `seconds`.
 
-    def compute(model: Hashable, payloads: list[int], pacer: Pacer) -> list[Any]:
-        assert isinstance(model, tuple)
-        for _ in payloads:
-            models[model].start(feed).step(None)
-        return payloads
-
-    def work(lane: int) -> int:
-        models[lane, 0].start(feed).step(None)
-        return OPERATIONS
-
-    device = calibrate(lanes, work, rounds=15)
-    cost_ms = OPERATIONS / device.int8_GOPs / 1e6
-    demand = Demand(PERIOD_MS, PERIOD_MS, bytes_read=LAYERS * WIDTH * WIDTH, operations=OPERATIONS)
-    admission = Admission(device)
-    placed = [admission.admit(f"session-{number}", demand) for number in range(VARIANTS)]
-    twenty = keep_up(placed, lanes, compute, cost_ms, seconds)
-    refused = ""
-    while not refused and len(placed) < 2000:
-        try:
-            placed.append(admission.admit(f"session-{len(placed)}", demand))
-        except AdmissionRefused as error:
-            refused = error.message
-    full = keep_up(placed, lanes, compute, cost_ms, seconds)
-    residency.close()
+    All of it by the worker's computing half: its admission by what decisions were seen to cost, its schedule, residency
+    and pace at an open gate. What it lacks of a worker is the desktops.
+    """
+    cache = limits.cache_folder
+    assert cache is not None
+    with opened_gate(cache.parent / "gate") as gate:
+        settings = WorkerSettings(sessions=64, threads=lanes, memory_MiB=4096)
+        device = measure_reading(lanes, rounds=15)
+        half = Lanes(settings, gate, device, cache)
+        feed = {"x": np.random.default_rng(0).standard_normal((ROWS, WIDTH), dtype=np.float32)}
+        for bundle in bundles:  # what a decision costs is seen before it is promised
+            half.warm(bundle, pin=True)
+            alone = Promised(half, gate, feed, bundle, 0)
+            for _ in range(5):
+                alone.ask().result(60)
+            half.leave(alone.job)
+        promised = [Promised(half, gate, feed, bundle, number) for number, bundle in enumerate(bundles)]
+        twenty = keep_up(half, promised, seconds)
+        refused = ""
+        while not refused and len(promised) < 2000:
+            try:
+                promised.append(Promised(half, gate, feed, bundles[len(promised) % VARIANTS], len(promised)))
+            except AdmissionRefused as error:
+                refused = error.message
+        full = keep_up(half, promised, seconds)
+        for one in promised:
+            half.leave(one.job)
+        costs = [one.cost_ms(half) for one in promised[:VARIANTS]]
+        half.residency.close()
     return {
-        "device": {"lanes": lanes, "read_GBps": round(device.read_GBps, 2), "int8_GOPs": round(device.int8_GOPs, 1)},
-        "decision_ms": round(cost_ms, 2),
+        "device": {"lanes": lanes, "read_GBps": round(device.read_GBps, 2)},
+        "decision_p99_ms": round(float(np.median(costs)), 2),
         "sessions_20": twenty,
         "sessions_full": full,
         "refused": refused,
     }
 
 
-def keep_up(placed: list[int], lanes: int, compute: Any, cost_ms: float, seconds: float) -> dict[str, Any]:
+class Promised:
+    """A session that the worker admitted, and what it decides. Raises AdmissionRefused."""
+
+    def __init__(self, half: Lanes, gate: GateReader, feed: Feeds, bundle: Bundle, number: int) -> None:
+        self.job = f"job-{number}"
+        spec = JobSpec(
+            desktop="unix:/nowhere", instruction="decide", agent="bench", limits=JobLimits(action_ms=PERIOD_MS)
+        )
+        self._session = half.admit(self.job, spec, bundle)
+        assert self._session.assets is not None
+        self._model, self._gate, self._feed = self._session.assets.load("model"), gate, feed
+
+    def ask(self) -> Future[StepResult]:
+        """Has one decision made in its turn."""
+        return self._session.submit(self._decide)
+
+    def cost_ms(self, half: Lanes) -> float:
+        """Returns what its decisions are taken to cost."""
+        return half.demand(self._session.key, PERIOD_MS).measured_ms
+
+    def _decide(self) -> StepResult:
+        token = self._gate.token(self._gate.read().gate_epoch)
+        return self._model.start(self._feed).step(token)
+
+
+@contextmanager
+def opened_gate(path: Path) -> Iterator[GateReader]:
+    """Has the gate open for as long as this lasts, its lease renewed as a bridge does."""
+    ends = threading.Event()
+    with GateWriter(path) as writer:
+
+        def renew() -> None:
+            while not ends.is_set():
+                writer.publish(State.OPEN, [], boottime_ns() + LEASE_MAX_NS)
+                ends.wait(0.05)
+
+        renewing = threading.Thread(target=renew, daemon=True)
+        renewing.start()
+        try:
+            reader = GateReader(path)
+            while not reader.read().is_open(boottime_ns()):
+                time.sleep(0.001)
+            yield reader
+        finally:
+            ends.set()
+            renewing.join()
+
+
+def keep_up(half: Lanes, promised: list[Promised], seconds: float) -> dict[str, Any]:
     """Has every session ask once a period, at its own moment of it, for `seconds`; returns what was kept."""
-    scheduler: Scheduler[int] = Scheduler(lanes, compute, lambda model, count: int(cost_ms * count * 1e6))
+    before = half.punctuality
     period_ns = int(PERIOD_MS * 1e6)
-    begin_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 10_000_000
+    begin_ns = boottime_ns() + 10_000_000
     events = sorted(
-        (begin_ns + period_ns * session // len(placed) + period_ns * turn, session)
-        for session in range(len(placed))
+        (begin_ns + period_ns * session // len(promised) + period_ns * turn, session)
+        for session in range(len(promised))
         for turn in range(max(1, int(seconds * 1000 / PERIOD_MS)))
     )
     futures = []
     for at_ns, session in events:
-        wait_s = (at_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9
+        wait_s = (at_ns - boottime_ns()) / 1e9
         if wait_s > 0:
             time.sleep(wait_s)
-        lane, variant = placed[session], session % VARIANTS
-        futures.append(scheduler.submit(lane, str(session), (lane, variant), session, at_ns + period_ns))
-    for future in futures:
-        future.result(60)
-    scheduler.close()
-    kept = scheduler.punctuality
+        futures.append(promised[session].ask())
+    stopped = sum(future.result(60) is not StepResult.DONE for future in futures)
+    after = half.punctuality
+    decisions, misses = after.decisions - before.decisions, after.misses - before.misses
     return {
-        "sessions": len(placed),
-        "decisions": kept.decisions,
-        "misses": kept.misses,
-        "miss_rate": round(kept.misses / kept.decisions, 5),
-        "latest_ms": round(max(kept.late_ns, default=0) / 1e6, 2),
+        "sessions": len(promised),
+        "decisions": decisions,
+        "stopped": stopped,
+        "misses": misses,
+        "miss_rate": round(misses / max(1, decisions), 5),
+        "latest_ms": round(max(after.late_ns[len(before.late_ns) :], default=0) / 1e6, 2),
     }
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,7 +33,7 @@ from runtime.residency.costs import Costs
 from runtime.residency.lent import LentModel
 from runtime.residency.models import Residency
 from runtime.residency.pace import Pacer
-from runtime.residency.schedule import Scheduler
+from runtime.residency.schedule import Punctuality, Scheduler
 from runtime.store.bundle import Bundle
 
 _T = TypeVar("_T")
@@ -142,7 +143,7 @@ class Lanes:
         period_ms = spec.limits.action_ms
         prefer = self.residency.lanes_of(bundle) if bundle else set()
         try:
-            lane = self._admission.admit(job, self._demand(key, period_ms), prefer)
+            lane = self._admission.admit(job, self.demand(key, period_ms), prefer)
         except AdmissionRefused:
             self._refused += 1
             raise
@@ -221,18 +222,24 @@ class Lanes:
             is_calibrated=self._is_calibrated,
         )
 
+    @property
+    def punctuality(self) -> Punctuality:
+        """What became of the deadlines so far; a copy."""
+        return replace(self._scheduler.punctuality)
+
     def _allowance(self) -> int:
         reading = self._gate.read()
         return reading.duty_permille if reading.is_open(boottime_ns()) else 0
 
-    def _demand(self, key: str, period_ms: float) -> Demand:
+    def demand(self, key: str, period_ms: float) -> Demand:
+        """Returns what decisions of an agent with a bundle are taken to ask for."""
         ms, bytes_read = self._costs.cost(key) or (self._settings.decision_ms, 0)
         return Demand(period_ms, period_ms, bytes_read=bytes_read, operations=0, measured_ms=ms)
 
     def _refresh(self) -> None:
         """Promises are weighed by what their decisions turned out to cost."""
         for job, session in self._sessions.items():
-            self._admission.update(job, self._demand(session.key, session.period_ms))
+            self._admission.update(job, self.demand(session.key, session.period_ms))
 
     def _compute(self, model: Hashable, turns: list[Turn], pacer: Pacer) -> list[Any]:
         return [self._decide(turn, pacer) for turn in turns]

@@ -160,8 +160,9 @@ def fetch(
 
 
 def discard(fetched: Fetched) -> None:
-    """Removes a download that was installed, or is not wanted."""
-    fetched.path.unlink(missing_ok=True)
+    """Removes a download that was installed, or is not wanted. Raises StoreUnusable."""
+    with disk_errors(fetched.path):
+        fetched.path.unlink(missing_ok=True)
 
 
 def _read_whole(source: Source, name: str) -> bytes:

@@ -7,8 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from runtime.store.canary import Limits
+from runtime.store.chunks import write_index
+from runtime.store.download import FolderSource, discard, fetch
 from runtime.store.keys import SigningKey
 from runtime.store.models import ModelStore
+from runtime.store.trials import Trials
 from tests.faults.attack import Ended, Mode, attack
 from tests.store.made import FILES, a_bundle, a_store
 
@@ -19,7 +23,9 @@ OLD = a_bundle(MADE, KEY, form="old.ihb", version="1")
 NEW = a_bundle(MADE, KEY, form="new.ihb", version="2", files={**FILES, "labels.txt": b"three\n" * 500})
 READY = MADE / "ready"
 a_store(READY, KEY).install(OLD)
-if OPERATION != "install":
+if OPERATION == "fetch":
+    NEW.with_name(NEW.name + ".chunks").write_bytes(write_index(NEW))
+elif OPERATION != "install":
     ModelStore(READY).install(NEW)
 if OPERATION == "gc":  # so that the new version is what nobody needs
     ModelStore(READY).rollback("nav")
@@ -37,8 +43,25 @@ def act(folder: Path) -> None:
         "rollback": lambda: store.rollback("nav"),
         "gc": store.gc,
         "pin": lambda: store.pin("nav", "2"),
+        "fetch": lambda: fetched(store),
+        "canary": lambda: tried(store),
     }
     operations[OPERATION]()
+
+
+def fetched(store: ModelStore) -> None:
+    """As `idlehands model fetch` does it."""
+    made = fetch(FolderSource(NEW.parent), NEW.name, store)
+    store.install(made.path)
+    discard(made)
+
+
+def tried(store: ModelStore) -> None:
+    """As `idlehands model canary` and the daemon do it: a trial begins, counts, and ends."""
+    trials = Trials(store)
+    trials.start("nav", "1", 500, Limits())
+    trials.tell("nav", "1", is_done=True, actions=3, seconds=2.0, joules=5.0)
+    trials.end("nav", "stopped")
 
 
 def check(folder: Path, ended: Ended) -> None:
@@ -49,13 +72,19 @@ def check(folder: Path, ended: Ended) -> None:
         store.verify("nav", version)
     active = [version for version, model in found.items() if model.is_active]
     assert active in (["1"], ["2"]), found
-    if OPERATION in ("install", "remove"):
+    for trial in Trials(store).all():
+        assert (trial.stable, trial.canary) == ("2", "1")
+        assert ended is not Ended.done or trial.ended == "stopped"
+    if OPERATION in ("install", "remove", "fetch"):
         assert active == (["2"] if "2" in found else ["1"]), found
     if ended is Ended.done:
-        assert ("2" in found) == (OPERATION in ("install", "rollback", "pin"))
-        assert active == (["2"] if OPERATION in ("install", "pin") else ["1"])
+        assert ("2" in found) == (OPERATION in ("install", "rollback", "pin", "fetch", "canary"))
+        assert active == (["2"] if OPERATION in ("install", "pin", "fetch", "canary") else ["1"])
         assert OPERATION != "pin" or found["2"].is_pinned
     # and it goes on, with nothing left lying about
+    if OPERATION == "fetch":
+        fetched(store)
+        assert list((store.root / "downloads").iterdir()) == []
     store.install(NEW)
     store.verify("nav@2")
     store.pin("nav", "2", is_pinned=False)

@@ -232,7 +232,7 @@ def test_a_damaged_index_is_told(tmp_path: Path, key: SigningKey, store: ModelSt
 
 
 @pytest.mark.parametrize("mode", Mode)
-@pytest.mark.parametrize("operation", ["install", "remove", "rollback", "gc", "pin"])
+@pytest.mark.parametrize("operation", ["install", "remove", "rollback", "gc", "pin", "fetch", "canary"])
 def test_a_fault_at_any_write_leaves_the_store_whole(mode: Mode, operation: str) -> None:
     printed = run_module("tests.store.faulty_store", mode.name, operation)
     assert int(printed.split()[-1]) > (2 if operation == "pin" else 5), printed
