@@ -1,4 +1,5 @@
-"""Types of the frame kernels' doorway; kernels/frames/tiles.py, resize.py, runs.py and layout.py are its faces."""
+"""Types of the frame kernels' doorway; kernels/frames/tiles.py, resize.py, runs.py, layout.py and boxes.py are its
+faces."""
 
 from collections.abc import Sequence
 
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+F32 = NDArray[np.float32]
 
 TILE: int
 HASH_BYTES: int
@@ -58,3 +62,8 @@ class Arena:
     def bytes(self) -> int: ...
 
 def find_layout(pixels: U8, edges: U8, arena: Arena, gate: int) -> tuple[int, bytes, bytes]: ...
+def strongest(pixels: U8, boxes: I32, papers: U32, colours: U32, gate: int) -> int: ...
+def contrast(pixels: U8, out: U8, gate: int) -> int: ...
+def box_crcs(pixels: U8, boxes: I32, crcs: U32, gate: int) -> int: ...
+def box_names(pixels: U8, boxes: I32, key: U64, names: U8, gate: int) -> int: ...
+def thumbnails(pixels: U8, boxes: I32, fills: U32, thumbs: F32, gate: int) -> int: ...

@@ -2,7 +2,7 @@
 from kernels.common.variants cimport variant_index, variant_names
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "frames/frames.h":
     enum: IH_RESIZE_SHRINK_MAX
@@ -88,6 +88,19 @@ cdef extern from "frames/layout.h":
                       ptrdiff_t stride) nogil
     int ih_find_layout(const ih_frame *frame, const ih_edges *edges, ih_pace *pace, ih_arena *arena,
                        ih_layout_items *texts, ih_layout_items *shapes) nogil
+
+cdef extern from "frames/boxes.h":
+    enum: IH_THUMB
+    int ih_strongest(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_t *papers, ptrdiff_t count,
+                     ih_pace *pace, uint32_t *colours) nogil
+    int ih_contrast(const ih_frame *frame, const int32_t *box, ih_pace *pace, uint32_t *keys, uint32_t *spare,
+                    uint8_t *contrast) nogil
+    int ih_box_crcs(const ih_frame *frame, const int32_t (*boxes)[4], ptrdiff_t count, ih_pace *pace,
+                    uint32_t *crcs) nogil
+    int ih_box_names(const ih_frame *frame, const int32_t (*boxes)[4], ptrdiff_t count, const uint64_t *sip,
+                     ih_pace *pace, uint64_t *words, uint8_t (*names)[IH_HASH_BYTES]) nogil
+    int ih_thumbnails(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_t *fills, ptrdiff_t count,
+                      ih_pace *pace, float *thumbs) nogil
 
 TILE = IH_TILE
 HASH_BYTES = IH_HASH_BYTES
@@ -411,3 +424,92 @@ def find_layout(const uint8_t[:, :, :] pixels, const uint8_t[:, :] edges, Arena 
         return status, b"", b""
     return (status, (<const char *>texts.items)[:texts.count * sizeof(ih_layout_item)],
             (<const char *>shapes.items)[:shapes.count * sizeof(ih_layout_item)])
+
+
+cdef int check_boxes(const int32_t[:, ::1] boxes, ptrdiff_t others) except -1:
+    if boxes.shape[0] == 0 or boxes.shape[1] != 4 or others != boxes.shape[0]:
+        raise ValueError("boxes is (n, 4), n > 0, and what goes with them has n elements")
+    return 0
+
+
+def strongest(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, const uint32_t[::1] papers,
+              uint32_t[::1] colours, uintptr_t gate):
+    """Fills colours (n) from boxes (n, 4) and papers (n); returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    check_boxes(boxes, papers.shape[0])
+    check_boxes(boxes, colours.shape[0])
+    with nogil:
+        status = ih_strongest(&frame, <const int32_t (*)[4]>&boxes[0, 0], &papers[0], boxes.shape[0], &pace,
+                              &colours[0])
+    return status
+
+
+def contrast(const uint8_t[:, :, :] pixels, uint8_t[:, ::1] out, uintptr_t gate):
+    """Fills out (h, w) from all of pixels (h, w, 4); returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef int32_t box[4]
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    if out.shape[0] != frame.h or out.shape[1] != frame.w:
+        raise ValueError(f"out must be ({frame.h}, {frame.w})")
+    box[0], box[1], box[2], box[3] = 0, 0, frame.w, frame.h
+    cdef size_t count = <size_t>frame.h * <size_t>frame.w
+    cdef Memory keys = Memory(8 * count)
+    with nogil:
+        status = ih_contrast(&frame, box, &pace, <uint32_t *>keys.start, <uint32_t *>keys.start + count, &out[0, 0])
+    return status
+
+
+def box_crcs(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, uint32_t[::1] crcs, uintptr_t gate):
+    """Fills crcs (n) from boxes (n, 4); returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    check_boxes(boxes, crcs.shape[0])
+    with nogil:
+        status = ih_box_crcs(&frame, <const int32_t (*)[4]>&boxes[0, 0], boxes.shape[0], &pace, &crcs[0])
+    return status
+
+
+def box_names(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, const uint64_t[::1] key,
+              uint8_t[:, ::1] names, uintptr_t gate):
+    """Fills names (n, 16) from boxes (n, 4) under a key of two words; returns 1 if the gate closed meanwhile, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef ptrdiff_t k
+    cdef size_t most = 0
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    check_boxes(boxes, names.shape[0])
+    if key.shape[0] != 2 or names.shape[1] != IH_HASH_BYTES:
+        raise ValueError("the key has two words, names is (n, 16)")
+    for k in range(boxes.shape[0]):
+        if boxes[k, 2] > 0 and boxes[k, 3] > 0:
+            most = max(most, <size_t>min(boxes[k, 2], frame.w) * <size_t>min(boxes[k, 3], frame.h))
+    cdef Memory words = Memory(8 * (most // 2 + 2))
+    with nogil:
+        status = ih_box_names(&frame, <const int32_t (*)[4]>&boxes[0, 0], boxes.shape[0], &key[0], &pace,
+                              <uint64_t *>words.start, <uint8_t (*)[IH_HASH_BYTES]>&names[0, 0])
+    return status
+
+
+def thumbnails(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, const uint32_t[::1] fills,
+               float[:, ::1] thumbs, uintptr_t gate):
+    """Fills thumbs (n, THUMB * THUMB) from boxes (n, 4) and fills (n); returns 1 if the gate closed, else 0."""
+    cdef ih_frame frame
+    cdef int status
+    cdef ih_pace pace = ih_pace(<const ih_gate *>gate, 0)
+    frame_of(pixels, &frame)
+    check_boxes(boxes, fills.shape[0])
+    check_boxes(boxes, thumbs.shape[0])
+    if thumbs.shape[1] != IH_THUMB * IH_THUMB:
+        raise ValueError(f"thumbs must be (n, {IH_THUMB * IH_THUMB})")
+    with nogil:
+        status = ih_thumbnails(&frame, <const int32_t (*)[4]>&boxes[0, 0], &fills[0], boxes.shape[0], &pace,
+                               &thumbs[0, 0])
+    return status

@@ -13,12 +13,11 @@ import zlib
 
 import msgspec
 
-from kernels.gate.word import GateToken
+from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder, Layout
 from runtime.agent.errors import StateUnreadable
 from runtime.agent.geometry import Box, reading_order
-from runtime.agent.inference import GateClosed
 from runtime.agent.protocol import Decision, Preempted
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Click, Done, Fail

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from kernels.frames.layout import KINDS, Items, LayoutFinder, find_edges, update_edges
 from kernels.frames.tiles import TILE
-from kernels.gate import word
-from kernels.gate.word import GateToken
+from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.geometry import Box
-from runtime.agent.inference import GateClosed
 from runtime.desktop.frame import Frame
 
 Pixels = NDArray[np.uint8]
@@ -78,11 +76,7 @@ class BlockFinder:
         if changed is not None and self._layout is not None and not changed.any():
             return self._layout
         self._hashes = None  # until it is done, nothing is known
-        try:
-            found = self._find(frame.pixels, changed, gate)
-        except word.GateClosed as error:
-            raise GateClosed from error
-        self._found = found
+        found = self._found = self._find(frame.pixels, changed, gate)
         self._layout = Layout(frame.width, frame.height, _texts(found[0]), _shapes(found[1]))
         self._hashes = frame.hashes.copy()
         return self._layout
@@ -110,18 +104,24 @@ class BlockFinder:
         return _patched(self._found[0], window, inside[0]), _patched(self._found[1], window, inside[1])
 
 
+def packed(colour: Colour) -> int:
+    """Returns a colour as 0xRRGGBB, as kernels take it."""
+    blue, green, red = colour
+    return red << 16 | green << 8 | blue
+
+
+def unpacked(colour: int) -> Colour:
+    return colour & 255, colour >> 8 & 255, colour >> 16
+
+
 def _texts(items: Items) -> tuple[TextBlock, ...]:
     return tuple(
-        TextBlock(Box(x, y, w, h), (ink & 255, ink >> 8 & 255, ink >> 16), (paper & 255, paper >> 8 & 255, paper >> 16))
-        for x, y, w, h, _, ink, paper, _ in items.tolist()
+        TextBlock(Box(x, y, w, h), unpacked(ink), unpacked(paper)) for x, y, w, h, _, ink, paper, _ in items.tolist()
     )
 
 
 def _shapes(items: Items) -> tuple[Shape, ...]:
-    return tuple(
-        Shape(Box(x, y, w, h), KINDS[kind], (fill & 255, fill >> 8 & 255, fill >> 16))
-        for x, y, w, h, kind, fill, _, _ in items.tolist()
-    )
+    return tuple(Shape(Box(x, y, w, h), KINDS[kind], unpacked(fill)) for x, y, w, h, kind, fill, _, _ in items.tolist())
 
 
 def _window(changed: NDArray[np.bool_], found: tuple[Items, Items], edges: NDArray[np.uint8]) -> Box | None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import crcs
 from runtime.agent.action_kinds import INDEX, POINTED
 from runtime.agent.elements import Element
 from runtime.agent.errors import StateUnreadable
@@ -80,9 +81,7 @@ class Memory(msgspec.Struct, array_like=True):
 
 def keys_of(pixels: NDArray[Any], elements: list[Element]) -> tuple[list[int], list[int]]:
     """Returns CRC-32s of every element: with its place, and of its content alone."""
-    contents = [
-        zlib.crc32(pixels[one.box.y : one.box.bottom, one.box.x : one.box.right, :3].tobytes()) for one in elements
-    ]
+    contents = crcs(pixels, [one.box for one in elements])
     return [
         zlib.crc32(repr(tuple(one.box)).encode(), key) for one, key in zip(elements, contents, strict=True)
     ], contents

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import NO_COLOUR, strongest
 from runtime.agent.answers import result_of
-from runtime.agent.blocks import Colour, Layout, TextBlock
-from runtime.agent.geometry import Box, reading_order, same_line
+from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
+from runtime.agent.geometry import Box, holding, reading_order, same_line
 from runtime.agent.reading import part
 from runtime.agent.recognition import Reading
-from runtime.agent.strips import contrast
 from runtime.agent.widgets import find_widgets
 
 ELEMENT_KINDS = (
@@ -60,16 +60,11 @@ def find_elements(
     """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`."""
     frames = _frames(layout, blocks, readings)
     found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
-    for block, reading in zip(blocks, readings, strict=True):
+    words = _words_of(pixels, blocks, readings)
+    for block, reading, own in zip(blocks, readings, words, strict=True):
         found.append((0, Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)))
-        spans = word_spans(reading.text)
-        if len(spans) < 2:
-            continue
-        for number, (start, end) in enumerate(spans):
-            box = part(block.box, reading, start, end)
-            ink = _ink(pixels, box, block)
-            rank = 1 + min(number, len(spans) - 1 - number) // (_MOST_WORDS // 2)
-            found.append((rank, Element("word", box, reading.text[start:end], reading.certainty, ink, block.paper)))
+        for number, word in enumerate(own):
+            found.append((1 + min(number, len(own) - 1 - number) // (_MOST_WORDS // 2), word))
     boxes = [element.box for _, element in found]
     for block, reading in zip(blocks, readings, strict=True):
         if reading.text.endswith(":"):
@@ -109,14 +104,13 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[Element]:
     """Returns widgets with the text in them, then the shapes that are no widgets."""
     frames, seen = [], set()
-    for widget in find_widgets(layout):
-        inside = [
-            reading.text
-            for block, reading in zip(blocks, readings, strict=True)
-            if widget.box.holds(*block.box.centre) and reading.text
-        ]
+    widgets = find_widgets(layout)
+    read = [(block.box.centre, reading.text) for block, reading in zip(blocks, readings, strict=True) if reading.text]
+    for widget, row in zip(
+        widgets, holding([widget.box for widget in widgets], [centre for centre, _ in read]), strict=True
+    ):
         seen.add(widget.box)
-        said = " ".join(inside[:6])
+        said = " ".join(read[place][1] for place in np.flatnonzero(row)[:6].tolist())
         frames.append(Element(widget.kind, widget.box, said, 1.0 if said else 0.0, widget.fill, widget.fill))
     for shape in layout.shapes:
         if shape.box not in seen:
@@ -125,15 +119,26 @@ def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Read
     return frames
 
 
-def _ink(pixels: NDArray[np.uint8], box: Box, block: TextBlock) -> Colour:
-    """Returns the colour in a word that differs most from the line's ground."""
-    crop = pixels[box.y : box.bottom, box.x : box.right]
-    if not crop.size:
-        return block.ink
-    strength = contrast(crop, block.paper)
-    row, column = np.unravel_index(int(np.argmax(strength)), strength.shape)
-    blue, green, red = crop[int(row), int(column), :3].tolist()
-    return blue, green, red
+def _words_of(
+    pixels: NDArray[np.uint8], blocks: Sequence[TextBlock], readings: Sequence[Reading]
+) -> list[list[Element]]:
+    """Returns the words of each line of several; a word's ink is the colour in it that differs most from the line's
+    ground."""
+    spans = [found if len(found := word_spans(reading.text)) > 1 else [] for reading in readings]
+    boxes = [
+        [part(block.box, reading, start, end) for start, end in own]
+        for block, reading, own in zip(blocks, readings, spans, strict=True)
+    ]
+    papers = [packed(block.paper) for block, own in zip(blocks, boxes, strict=True) for _ in own]
+    inks = iter(strongest(pixels, [box for own in boxes for box in own], papers).tolist())
+    made = []
+    for block, reading, own, places in zip(blocks, readings, spans, boxes, strict=True):
+        words = []
+        for (start, end), box, ink in zip(own, places, inks, strict=False):
+            colour = block.ink if ink == NO_COLOUR else unpacked(ink)
+            words.append(Element("word", box, reading.text[start:end], reading.certainty, colour, block.paper))
+        made.append(words)
+    return made
 
 
 def _results(blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[tuple[Box, str]]:

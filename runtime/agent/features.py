@@ -18,7 +18,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import THUMB, thumbnails
 from runtime.agent.action_kinds import KINDS
+from runtime.agent.blocks import packed
 from runtime.agent.deeds import REMEMBERED, Memory
 from runtime.agent.elements import ELEMENT_KINDS, Element
 from runtime.agent.grams import padded, spelling
@@ -27,8 +29,6 @@ from runtime.agent.words import COLOURS, ORDINALS
 Floats = NDArray[np.float32]
 
 MOST_WORDS = 64
-THUMB = 10  # pixels of a thumbnail's side
-_GRID = 2 * THUMB
 ALIKE = 5
 WORD_DIMS = 22
 DEED_DIMS = len(KINDS) + 8
@@ -146,23 +146,37 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
         return made, np.zeros((len(words), len(elements)), dtype=np.bool_)
     parts = [[match.group() for match in _WORD.finditer(one.text)] for one in elements]
     vocabulary = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
-    names = list(vocabulary)
-    if names:
+    if vocabulary:
+        names = list(vocabulary)
         likeness = spelling([word.text for word in words]) @ spelling(names).T
-        exact = np.array([[word.text == name for name in names] for word in words])
-        caseless = np.array([[word.text.lower() == name.lower() for name in names] for word in words])
-        for column, part in enumerate(parts):
-            if part:
-                own = [vocabulary[text] for text in part]
-                made[:, column, 0] = likeness[:, own].max(axis=1)
-                made[:, column, 1] = caseless[:, own].any(axis=1)
-                made[:, column, 2] = exact[:, own].any(axis=1)
-                made[:, column, 3] = made[:, column, 1] / len(part)
+        exact, caseless = _equal([word.text for word in words], names)
+        written = [column for column, part in enumerate(parts) if part]
+        own = [vocabulary[text] for part in parts for text in part]
+        sizes = np.array([len(parts[column]) for column in written])
+        starts = np.cumsum(sizes) - sizes
+        made[:, written, 0] = np.maximum.reduceat(likeness[:, own], starts, axis=1)
+        made[:, written, 1] = np.logical_or.reduceat(caseless[:, own], starts, axis=1)
+        made[:, written, 2] = np.logical_or.reduceat(exact[:, own], starts, axis=1)
+        made[:, written, 3] = made[:, written, 1] / sizes.astype(np.float32)
     for row, word in enumerate(words):
         wanted = COLOURS.get(word.text.lower())
         if wanted is not None:
             made[row, :, 4] = _of_colour(elements, wanted)
     return made, made[..., 1] > 0
+
+
+def _equal(words: list[str], names: list[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Returns (words, names) bool twice: which are the same, and which are but for case."""
+    made = []
+    for spelled, sought in ((words, names), ([word.lower() for word in words], [name.lower() for name in names])):
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(sought):
+            places.setdefault(name, []).append(place)
+        same = np.zeros((len(words), len(names)), dtype=np.bool_)
+        for row, word in enumerate(spelled):
+            same[row, places.get(word, [])] = True
+        made.append(same)
+    return made[0], made[1]
 
 
 def _of_colour(elements: list[Element], wanted: tuple[int, int, int]) -> Floats:
@@ -221,7 +235,7 @@ def _boxes(
         made[:, at : at + block.shape[1]] = block
         at += block.shape[1]
     assert at <= BOX_PLAIN_DIMS, at
-    made[:, BOX_PLAIN_DIMS:] = _thumbnails(pixels, elements, boxes)
+    made[:, BOX_PLAIN_DIMS:] = thumbnails(pixels, [one.box for one in elements], [packed(one.fill) for one in elements])
     return made
 
 
@@ -360,19 +374,6 @@ def _related(elements: list[Element], boxes: Floats) -> Floats:
     of_line = lines >= 0
     made[:, 13] = of_line
     made[:, 14] = ((lines[:, None] == lines) & of_line[:, None] & (order < order[:, None])).sum(axis=1) / 10
-    return made
-
-
-def _thumbnails(pixels: NDArray[np.uint8], elements: list[Element], boxes: Floats) -> Floats:
-    """Returns (m, THUMB²): how far samples of each box, and of one pixel around it, differ from its ground."""
-    x, y, w, h = (boxes + np.array([-1, -1, 2, 2], dtype=np.float32)).T
-    steps = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID
-    columns = (x[:, None] + steps * w[:, None]).astype(np.int64).clip(0, pixels.shape[1] - 1)
-    rows = (y[:, None] + steps * h[:, None]).astype(np.int64).clip(0, pixels.shape[0] - 1)
-    samples = pixels[rows[:, :, None], columns[:, None, :], :3].astype(np.int16)
-    fills = np.array([one.fill for one in elements], dtype=np.int16)
-    difference = np.abs(samples - fills[:, None, None, :]).max(axis=3).astype(np.float32) / 255
-    made: Floats = difference.reshape(-1, THUMB, 2, THUMB, 2).mean(axis=(2, 4)).reshape(len(elements), -1)
     return made
 
 

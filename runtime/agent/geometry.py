@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Box(NamedTuple):
@@ -60,6 +64,14 @@ class Box(NamedTuple):
         """Returns the box widened by `by` pixels on each side, cut at a screen of (width, height)."""
         x, y = max(0, self.x - by), max(0, self.y - by)
         return Box(x, y, min(width, self.right + by) - x, min(height, self.bottom + by) - y)
+
+
+def holding(boxes: Sequence[Box], points: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Returns (boxes, points) bool: whether each box holds each point."""
+    x, y, w, h = np.array(boxes, dtype=np.int64).reshape(-1, 4).T[:, :, None]
+    across, down = np.array(points, dtype=np.int64).reshape(-1, 2).T
+    held: NDArray[np.bool_] = (x <= across) & (across < x + w) & (y <= down) & (down < y + h)
+    return held
 
 
 def same_line(first: Box, second: Box) -> bool:

@@ -48,8 +48,10 @@ def padded(texts: list[str]) -> NDArray[np.uint16]:
 
 def spelling(words: list[str]) -> NDArray[np.float32]:
     """Returns (n, COMPARED) float32 of length 1: products of two rows are how alike two words are spelled."""
-    made = np.zeros((len(words), COMPARED), dtype=np.float32)
-    for row, word in enumerate(words):
-        np.add.at(made[row], list(_compared(word)), 1)
+    found = [_compared(word) for word in words]
+    rows = np.repeat(np.arange(len(words)), [len(one) for one in found])
+    places = np.array([place for one in found for place in one], dtype=np.int64)
+    counts = np.bincount(rows * COMPARED + places, minlength=len(words) * COMPARED)
+    made = counts.reshape(len(words), COMPARED).astype(np.float32)
     made /= np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-6)
     return made

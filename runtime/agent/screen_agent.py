@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kernels.gate.word import GateToken
+from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.action_kinds import INDEX
 from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder
@@ -23,7 +23,6 @@ from runtime.agent.deeds import Memory, keys_of, pack, unpack
 from runtime.agent.elements import Element, find_elements, readable
 from runtime.agent.errors import AssetMissing
 from runtime.agent.features import look_of, words_of
-from runtime.agent.inference import GateClosed
 from runtime.agent.plans import Answer, Plan, plan_of
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader

@@ -5,20 +5,22 @@ Lines of one width go through the network together. What was read is kept by con
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import contrast, names
 from kernels.gate.word import GateToken
-from runtime.agent.contents import ContentCache, content_key
+from runtime.agent.contents import ContentCache
 from runtime.agent.geometry import Box
 from runtime.agent.inference import run_model
 from runtime.agent.recognition import Reading
-from runtime.agent.strips import MARGIN, contrast, strip
+from runtime.agent.strips import MARGIN, strip
 from runtime.backends.protocol import Model
 
-_MOST_TOGETHER = 8
+_MOST_TOGETHER = 1  # more gain nothing on a CPU, and every number of lines of every width would be planned for itself
 _EMPTY = Reading("", (), 0.0)
 
 
@@ -30,6 +32,7 @@ class SmallReader:
         self._alphabet = alphabet
         self._input = model.inputs[0].name
         self._readings: ContentCache[Reading] = ContentCache(8192)
+        self._secret = secrets.token_bytes(16)  # of the names of contents: a page cannot make two of one name
 
     def read(self, pixels: NDArray[np.uint8], box: Box, gate: GateToken | None) -> Reading:
         """Returns what stands at `box` of BGRX `pixels` (h, w, 4). Raises GateClosed."""
@@ -37,20 +40,20 @@ class SmallReader:
 
     def read_all(self, pixels: NDArray[np.uint8], boxes: Sequence[Box], gate: GateToken | None) -> list[Reading]:
         """Returns what stands at each of `boxes`. Raises GateClosed; what was read until then stays known."""
-        crops = [pixels[box.y : box.bottom, box.x : box.right, :3] for box in boxes]
-        keys = [content_key(crop) for crop in crops]
-        fresh: dict[int, list[tuple[bytes, NDArray[np.uint8], int]]] = {}
+        keys = names(pixels, boxes, self._secret, gate)
+        fresh: dict[int, list[tuple[bytes, NDArray[np.uint8]]]] = {}
         found = {key: reading for key in keys if (reading := self._readings.get(key)) is not None}
-        for key, crop in zip(keys, crops, strict=True):
+        for key, box in zip(keys, boxes, strict=True):
+            crop = pixels[box.y : box.bottom, box.x : box.right]
             if key in found or not crop.size:
                 continue
             found[key] = _EMPTY
-            made = strip(contrast(crop))
-            fresh.setdefault(made.shape[1], []).append((key, made, crop.shape[1]))
+            made = strip(contrast(crop, gate))
+            fresh.setdefault(made.shape[1], []).append((key, made))
         for width in sorted(fresh):
             for first in range(0, len(fresh[width]), _MOST_TOGETHER):
                 part = fresh[width][first : first + _MOST_TOGETHER]
-                for (key, _, _), reading in zip(part, self._run([made for _, made, _ in part], gate), strict=True):
+                for (key, _), reading in zip(part, self._run([made for _, made in part], gate), strict=True):
                     found[key] = reading
                     self._readings.put(key, reading)
         return [found.get(key, _EMPTY) for key in keys]

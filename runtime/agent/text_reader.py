@@ -10,12 +10,11 @@ It is the baseline for trained agents and their fallback. It knows widgets by th
 
 from __future__ import annotations
 
-from kernels.gate.word import GateToken
+from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.acts import Act
 from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.doing import confirm, do
-from runtime.agent.inference import GateClosed
 from runtime.agent.instruction import parse
 from runtime.agent.matching import find
 from runtime.agent.memory import Memory, pack, unpack

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from runtime.agent.blocks import Layout, Shape, TextBlock
-from runtime.agent.geometry import Box, reading_order
+from runtime.agent.geometry import Box, holding, reading_order
 
 _TICK = 28  # pixels: boxes to tick are 9 to 26 high
 _LIGHT = 225
@@ -36,23 +38,33 @@ def find_widgets(layout: Layout) -> tuple[Widget, ...]:
     """Returns the widgets of a layout in reading order."""
     screen = layout.width * layout.height
     shapes = [shape for shape in layout.shapes if shape.kind in ("box", "ring") and 2 * shape.box.area < screen]
-    widgets = [_widget(shape, layout, shapes) for shape in shapes]
+    held = holding([shape.box for shape in shapes], [text.box.centre for text in layout.texts])
+    framing = _hold_large_ones([shape.box for shape in shapes])
+    widgets = [
+        _widget(shape, tuple(layout.texts[place] for place in np.flatnonzero(row).tolist()), is_framing)
+        for shape, row, is_framing in zip(shapes, held, framing, strict=True)
+    ]
     order = reading_order([widget.box for widget in widgets])
     return tuple(widgets[index] for index in order)
 
 
-def _widget(shape: Shape, layout: Layout, shapes: list[Shape]) -> Widget:
+def _hold_large_ones(boxes: list[Box]) -> list[bool]:
+    """Returns for each box whether a smaller one that is large enough for a widget with a label lies in it."""
+    x, y, w, h = np.array(boxes, dtype=np.int64).reshape(-1, 4).T
+    inside = (x[:, None] <= x + 1) & (y[:, None] <= y + 1)
+    inside &= ((x + w)[:, None] >= x + w - 1) & ((y + h)[:, None] >= y + h - 1)
+    inside &= (w * h < (w * h)[:, None]) & (h >= 12) & (w > 14)
+    found: list[bool] = inside.any(axis=1).tolist()
+    return found
+
+
+def _widget(shape: Shape, texts: tuple[TextBlock, ...], is_framing: bool) -> Widget:
     box = shape.box
-    texts = tuple(text for text in layout.texts if box.holds(*text.box.centre))
     if shape.kind == "ring":
         return Widget("radio" if max(box.w, box.h) < _TICK else "circle", box, texts, shape.fill)
     if max(box.w, box.h) < _TICK and abs(box.w - box.h) <= 4 and not any(text.box.h > 6 for text in texts):
         return Widget("tick", box, texts, shape.fill)
-    inner = [
-        other for other in shapes if other is not shape and box.contains(other.box, 1) and other.box.area < box.area
-    ]
-    large = [other for other in inner if other.box.h >= 12 and other.box.w > 14]
-    return Widget("panel" if large else _by_text(box, texts, shape.fill), box, texts, shape.fill)
+    return Widget("panel" if is_framing else _by_text(box, texts, shape.fill), box, texts, shape.fill)
 
 
 def _by_text(box: Box, texts: tuple[TextBlock, ...], fill: tuple[int, int, int]) -> str:

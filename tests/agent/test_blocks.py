@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.frames.runs import bounds, find_runs, label, paint
-from kernels.gate.word import GateReader, State, boottime_ns
+from kernels.gate.word import GateClosed, GateReader, State, boottime_ns
 from kernels.gate.writer import GateWriter
 from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.geometry import Box, reading_order
-from runtime.agent.inference import GateClosed
 from tests.agent.screens import Canvas, frame_of
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)

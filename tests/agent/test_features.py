@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.agent.blocks import BlockFinder
@@ -134,3 +136,33 @@ def test_elements_are_bounded() -> None:
     layout = BlockFinder().find(frame)
     blocks = readable(layout)
     assert len(find_elements(frame.pixels, layout, blocks, many[: len(blocks)])) <= MOST_ELEMENTS
+
+
+@given(
+    st.lists(st.text("aAbB:1 ", max_size=9), max_size=9),
+    st.text("aAbB:1 ", max_size=30),
+)
+def test_words_and_elements_are_compared_as_one_by_one(texts: list[str], instruction: str) -> None:
+    """The whole table at once equals a loop over words and elements, to the bit."""
+    elements = [Element("line", Box(0, 0, 9, 9), text, 1.0, WHITE, WHITE) for text in texts]
+    words = [word.text for word in words_of(instruction)]
+    made = look_of(PIXELS, elements, instruction, Memory(), keys_of(PIXELS, elements)).alike
+    parts = [[word.text for word in words_of(text)] for text in texts]
+    names = list(dict.fromkeys(text for part in parts for text in part))
+    likeness = spelling(words) @ spelling(names).T if words and names else np.zeros((0, 0))
+    for row, word in enumerate(words):
+        for column, part in enumerate(parts):
+            same = any(word.lower() == text.lower() for text in part)
+            wanted = [
+                max((likeness[row, names.index(text)] for text in part), default=0),
+                same,
+                word in part,
+                np.float32(same) / np.float32(max(1, len(part))),
+            ]
+            np.testing.assert_array_equal(made[row, column, :4], np.array(wanted, dtype=np.float32))
+
+
+def test_spelling_of_many_is_that_of_each() -> None:
+    words = ["Submit", "submit", "lO1", "a", "", "Submit"]
+    np.testing.assert_array_equal(spelling(words), np.concatenate([spelling([word]) for word in words]))
+    assert spelling([]).shape[0] == 0

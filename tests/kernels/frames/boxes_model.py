@@ -1,0 +1,59 @@
+"""What kernels/frames/boxes.py is held to: the same by numpy and zlib, box after box."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+THUMB = 10
+
+
+def crop_of(pixels: Pixels, box: Box) -> Pixels:
+    x, y, w, h = box
+    return pixels[max(0, y) : max(0, y + h), max(0, x) : max(0, x + w), :3]
+
+
+def bgr(colour: int) -> NDArray[np.uint8]:
+    return np.array([colour & 255, colour >> 8 & 255, colour >> 16 & 255], dtype=np.uint8)
+
+
+def far_from(part: Pixels, ground: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    strongest: NDArray[np.uint8] = (np.maximum(part, ground) - np.minimum(part, ground)).max(axis=-1)
+    return strongest
+
+
+def strongest(pixels: Pixels, box: Box, paper: int) -> int:
+    crop = crop_of(pixels, box)
+    if not crop.size:
+        return 0xFF000000
+    far = far_from(crop, bgr(paper))
+    row, column = np.unravel_index(int(np.argmax(far)), far.shape)
+    blue, green, red = crop[int(row), int(column)].tolist()
+    return int(blue | green << 8 | red << 16)
+
+
+def contrast(pixels: Pixels) -> NDArray[np.uint8]:
+    wide = pixels[..., :3].astype(np.uint32)
+    packed = (wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16).ravel()
+    colours, counts = np.unique(packed, return_counts=True)
+    return far_from(pixels[..., :3], bgr(int(colours[int(np.argmax(counts))])))
+
+
+def crc(pixels: Pixels, box: Box) -> int:
+    return zlib.crc32(crop_of(pixels, box).tobytes())
+
+
+def thumbnails(pixels: Pixels, boxes: list[Box], fills: list[int]) -> NDArray[np.float32]:
+    x, y, w, h = (np.array(boxes, dtype=np.float32) + np.array([-1, -1, 2, 2], dtype=np.float32)).T
+    steps = (np.arange(2 * THUMB, dtype=np.float32) + 0.5) / (2 * THUMB)
+    columns = (x[:, None] + steps * w[:, None]).astype(np.int64).clip(0, pixels.shape[1] - 1)
+    rows = (y[:, None] + steps * h[:, None]).astype(np.int64).clip(0, pixels.shape[0] - 1)
+    samples = pixels[rows[:, :, None], columns[:, None, :], :3].astype(np.int16)
+    grounds = np.array([bgr(fill) for fill in fills], dtype=np.int16)
+    difference = np.abs(samples - grounds[:, None, None, :]).max(axis=3).astype(np.float32) / 255
+    made: NDArray[np.float32] = difference.reshape(-1, THUMB, 2, THUMB, 2).mean(axis=(2, 4)).reshape(len(boxes), -1)
+    return made
