@@ -57,10 +57,14 @@ def backoff_s(tries: int, draw: Callable[[], float] = random.random) -> float:
 
 
 class Connection:
-    """A client of the fleet's servers. `incarnation` is the store's, 0 until the first time that it was reached."""
+    """A client of the fleet's servers. `incarnation` is the store's, 0 until the first time that it was reached.
 
-    def __init__(self, address: FleetAddress) -> None:
+    `clock` is this machine's, in ns, of any beginning: how far it is from the server's is measured at every greeting.
+    """
+
+    def __init__(self, address: FleetAddress, clock: Callable[[], int] = boottime_ns) -> None:
         self.address = address
+        self._clock = clock
         self.incarnation = 0
         self._nc = Client()
         self._tries = 0
@@ -82,7 +86,7 @@ class Connection:
 
     def now(self) -> Now:
         """The fleet's time: the server's clock, carried on by this machine's. Its boot is the store's incarnation."""
-        ns = boottime_ns() + self._skew_ns
+        ns = self._clock() + self._skew_ns
         return Now(ns, ns, f"fleet-{self.incarnation}")
 
     async def open(self) -> None:
@@ -200,7 +204,7 @@ class Connection:
         """Checks the server and takes its clock and the store's incarnation; False if it has no store yet."""
         server = self._nc.connected_server_version
         check_version(str(server).removeprefix("<nats server v").removesuffix(">"))
-        sent_ns = boottime_ns()
+        sent_ns = self._clock()
         try:
             info = await self.call(f"STREAM.INFO.{JOBS}")
         except Refusal as error:
@@ -209,7 +213,7 @@ class Connection:
             raise ServerRefused(f"{self.address.url}: {error}") from error
         check_echo(JOBS, STREAMS[JOBS], info["config"])
         self.incarnation = int(info["config"].get("metadata", {}).get(INCARNATION, 0))
-        middle_ns = (sent_ns + boottime_ns()) // 2
+        middle_ns = (sent_ns + self._clock()) // 2
         self._skew_ns = _utc_ns(info["ts"]) - middle_ns
         self._is_ready = True
         return True

@@ -354,10 +354,6 @@ class NatsJobStore:
         for record, _ in (await self._all()).values():
             yield record
 
-    async def open_records(self) -> list[Record]:
-        """Returns the records of the jobs that are not over."""
-        return [record async for record in self.records() if not record.job.state.is_over]
-
     async def close(self) -> None:
         await self.connection.close()
 

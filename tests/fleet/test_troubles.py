@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from kernels.gate.word import boottime_ns
 from runtime.fleet.car import CarJobs
 from runtime.fleet.connection import Connection, FleetAddress, backoff_s
 from runtime.fleet.errors import FleetsJob, ServerUnfit
@@ -41,8 +43,8 @@ def play(folder: Path, story: Callable[[NatsJobStore], Awaitable[None]]) -> None
     asyncio.run(go())
 
 
-async def another(name: str) -> NatsJobStore:
-    connection = Connection(FleetAddress(shared_server().url, name=name))
+async def another(name: str, clock: Callable[[], int] = boottime_ns) -> NatsJobStore:
+    connection = Connection(FleetAddress(shared_server().url, name=name), clock)
     await connection.open()
     return NatsJobStore(connection)
 
@@ -64,12 +66,20 @@ async def taken(jobs: CarJobs) -> Claim:
         await asyncio.sleep(0.05)
 
 
-def test_a_cars_wrong_clock_ends_no_lease_and_moves_no_deadline(tmp_path: Path) -> None:
+@pytest.mark.parametrize("off_s", [-600, 600])
+def test_a_cars_wrong_clock_ends_no_lease_and_moves_no_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off_s: int
+) -> None:
+    """Its wall clock and its monotonic one are minutes off; a lease, a deadline and a wait end by the server's."""
+    now_s, now_ns = time.time, time.time_ns
+
     async def story(store: NatsJobStore) -> None:
         job, _ = await store.submit(a_spec(deadline_s=60))
         mine = await store.claim(ANY, "car", 30)
         assert mine is not None
-        wrong = await another("wrong")
+        monkeypatch.setattr(time, "time", lambda: now_s() + off_s)
+        monkeypatch.setattr(time, "time_ns", lambda: now_ns() + off_s * 10**9)
+        wrong = await another("wrong", lambda: boottime_ns() + off_s * 10**9)
         true_ns = store.connection.now().utc_ns
         assert abs(wrong.connection.now().utc_ns - true_ns) < 2e9, "its time is the server's"
         assert await wrong.claim(ANY, "wrong", 10) is None
@@ -77,6 +87,18 @@ def test_a_cars_wrong_clock_ends_no_lease_and_moves_no_deadline(tmp_path: Path) 
         await store.renew(mine, 30)
         await store.finish(mine, Result(JobState.done))
         assert (await wrong.get(job)).state is JobState.done
+        late, _ = await wrong.submit(a_spec("late", deadline_s=0.5))
+        soon, _ = await wrong.submit(a_spec("soon"))
+        its = await wrong.claim(ANY, "wrong", 1.0)
+        while its is not None and its.job != soon:
+            its = await wrong.claim(ANY, "wrong", 1.0)
+        assert its is not None
+        assert await store.sweep() == [], "neither lease nor deadline has passed, whoever counts"
+        await asyncio.sleep(1.2)
+        swept = {one.job: one.state for one in await store.sweep()}
+        assert swept == {late: JobState.failed, soon: JobState.queued}, "both have, by the true clock"
+        with pytest.raises(ClaimLost):
+            await wrong.finish(its, Result(JobState.done))
         await wrong.close()
 
     play(tmp_path, story)

@@ -33,6 +33,9 @@ STEPS = {
 }
 
 
+SAVES_OF_EVERY_ACTION = 3.0  # a second, with `checkpoint.every_s = 0`: an action every 331 ms (8 times a person)
+
+
 @dataclass(frozen=True)
 class Server:
     """What one server process carries, and how much of that is planned with. Measured; see docs/FLEET.md."""
@@ -55,7 +58,7 @@ class Rates:
     finishes: float
     releases: float
     lease_s: float = 10.0
-    saves_per_job_s: float = 3.0  # a checkpoint before every action, and an action every 331 ms (8 times a person)
+    saves_per_job_s: float = 0.1  # `checkpoint.every_s` of 10 s, its default
     record_bytes: int = 2_000
     jobs_kept: float = 0.0  # jobs whose records are kept at once
 
@@ -91,16 +94,21 @@ def at_peak(cars: float, *, open_share: float = 0.35, busy_share: float = 0.6, j
 def table(fleets: tuple[float, ...] = (1e6, 4e6), server: Server | None = None) -> list[str]:
     """Returns the rows of docs/FLEET.md's sizing, as Markdown: what the formula of this file says of each fleet."""
     server = server or Server()
-    all_saved = [at_peak(cars) for cars in fleets]
-    few_saved = [dataclasses.replace(rates, saves_per_job_s=0.1, lease_s=60.0) for rates in all_saved]
+    usual = [at_peak(cars) for cars in fleets]
+    all_saved = [dataclasses.replace(rates, saves_per_job_s=SAVES_OF_EVERY_ACTION) for rates in usual]
+    long_leases = [dataclasses.replace(rates, lease_s=60.0) for rates in usual]
     rows = [
-        ("open cars, connected", [f"{rates.cars:,.0f}" for rates in all_saved]),
-        ("jobs under way", [f"{rates.running:,.0f}" for rates in all_saved]),
-        ("jobs begun a second", [f"{rates.claims:,.0f}" for rates in all_saved]),
-        ("connections' memory", [f"{load_of(rates, server).connection_bytes / 1e9:,.1f} GB" for rates in all_saved]),
-        ("records of a day, three copies", [f"{load_of(r, server).stored_bytes / 1e12:,.2f} TB" for r in all_saved]),
+        ("open cars, connected", [f"{rates.cars:,.0f}" for rates in usual]),
+        ("jobs under way", [f"{rates.running:,.0f}" for rates in usual]),
+        ("jobs begun a second", [f"{rates.claims:,.0f}" for rates in usual]),
+        ("connections' memory", [f"{load_of(rates, server).connection_bytes / 1e9:,.1f} GB" for rates in usual]),
+        ("records of a day, three copies", [f"{load_of(r, server).stored_bytes / 1e12:,.2f} TB" for r in usual]),
     ]
-    for name, fleet in (("a checkpoint an action", all_saved), ("a checkpoint in 10 s, a lease of 60 s", few_saved)):
+    for name, fleet in (
+        ("a checkpoint an action", all_saved),
+        ("a checkpoint in 10 s", usual),
+        ("a checkpoint in 10 s, a lease of 60 s", long_leases),
+    ):
         loads = [load_of(rates, server) for rates in fleet]
         rows += [
             (f"messages a second, {name}", [f"{load.messages_per_s:,.0f}" for load in loads]),

@@ -2,7 +2,7 @@
 
 1  speed     windows in turn: bare NATS operations │ the job store, by the same clients, closed loop
 2  trouble   jobs submitted at a pace that leaves cars idle; drivers return; processes and the server are killed -9;
-             one process's link is cut without a word
+             one process's link is cut without a word; the wall clocks of two thirds of the cars are minutes off
 3  audit     every job in the store, every action at the desks, every receipt in every ledger
 """
 
@@ -43,6 +43,8 @@ from runtime.ledger.audit import waiting
 
 SUBMITTERS = 32
 LEASE_S = 5.0
+CLOCKS_OFF_S = (0.0, 420.0, -420.0)  # the wall clock of each process's cars, in turn
+ASK_AFTER_S = 5.0  # without news of a job that is done, the store is asked
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Heard:
     yielded_ns: dict[str, int] = field(default_factory=dict)
     handovers_ns: list[tuple[int, int]] = field(default_factory=list)
     troubles_ns: list[tuple[int, int]] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
     claims: int = 0
     lost_claims: int = 0
 
@@ -83,6 +86,8 @@ class Heard:
     def hear(self, told: dict[str, Any]) -> None:
         if told["event"] == "yield":
             self.yielded_ns[told["job"]] = told["at_ns"]
+        elif told["event"] == "done":
+            self.done.add(told["job"])
         elif told["event"] == "lost":
             self.lost_claims += 1
         elif told["event"] == "claim":
@@ -210,6 +215,7 @@ class Soak:
             "pause_s": self.plan.pause_s,
             "yield_share": self.plan.yield_share,
             "lease_s": LEASE_S,
+            "clocks_off_s": [one.arguments.clock_off_s for one in processes],
             "seconds": round(time.monotonic() - began_s, 1),
         }
 
@@ -222,7 +228,7 @@ class Soak:
             arguments = Arguments(
                 server=server, folder=str(self.plan.folder), desks=str(desks), first=first, cars=count,
                 seed=self.plan.seed, yield_share=self.plan.yield_share, pause_s=self.plan.pause_s, lease_s=LEASE_S,
-                fleet_key=fleet_key,
+                fleet_key=fleet_key, clock_off_s=CLOCKS_OFF_S[number % len(CLOCKS_OFF_S)],
             )  # fmt: skip
             processes.append(CarsProcess(arguments, self.heard))
             first += count
@@ -325,16 +331,23 @@ class Soak:
         await asyncio.to_thread(self.server.start)
 
     async def _until_over(self, store: NatsJobStore, processes: list[CarsProcess]) -> None:
-        """Waits until no job is left; a minute without any progress ends the wait, and the audit tells the rest."""
-        left, since_s = self.plan.jobs, time.monotonic()
-        while left and time.monotonic() - since_s < 60.0:
-            await asyncio.sleep(2.0)
+        """Waits until no job is left; a minute without any progress ends the wait, and the audit tells the rest.
+
+        The cars tell what they have done; the store is only asked when that stands still, since a process that was
+        killed may have done some and not told.
+        """
+        done, since_s = -1, time.monotonic()
+        while len(self.heard.done) < self.plan.jobs and time.monotonic() - since_s < 60.0:
+            await asyncio.sleep(0.5)
             self._measure(processes)
-            with contextlib.suppress(FleetAway):
-                records = await store.open_records()
-                if len(records) != left:
-                    left, since_s = len(records), time.monotonic()
-                    self.plan.say(f"{left} jobs are not over")
+            if len(self.heard.done) != done:
+                done, since_s = len(self.heard.done), time.monotonic()
+            elif time.monotonic() - since_s > ASK_AFTER_S:
+                with contextlib.suppress(FleetAway):
+                    async for record in store.records():
+                        if record.job.state.is_over and record.job.spec.idempotency_key.startswith(f"{self.run}/"):
+                            self.heard.done.add(record.job.job)
+                self.plan.say(f"{self.plan.jobs - len(self.heard.done)} jobs are not over")
 
     async def _until_answered(self) -> None:
         """Waits until the fleet has counter-signed every receipt, a minute at most: the audit tells the rest."""

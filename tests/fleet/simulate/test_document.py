@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.fleet.simulate.sizing import STEPS, Server, at_peak, load_of, table
+from runtime.fleet.simulate.sizing import SAVES_OF_EVERY_ACTION, STEPS, Server, at_peak, load_of, table
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "FLEET.md").read_text()
 
@@ -24,10 +24,12 @@ def test_the_steps_are_the_tables(name: str) -> None:
 def test_the_arithmetic_is_right() -> None:
     rates = at_peak(4e6)
     assert rates.running / 0.331 == pytest.approx(2_520_000, rel=0.01)
-    assert rates.running * rates.saves_per_job_s == pytest.approx(2_520_000, rel=0.01)
+    assert rates.running * SAVES_OF_EVERY_ACTION == pytest.approx(2_520_000, rel=0.01)
+    assert rates.running * rates.saves_per_job_s == pytest.approx(84_000)
+    assert rates.running * 2 == 1_680_000
     assert rates.running * 3 / rates.lease_s == 252_000
     load = load_of(rates, Server())
-    other = load.writes_per_s - 2_520_000 - 252_000
+    other = load.writes_per_s - 84_000 - 252_000
     assert other == pytest.approx(12_000, rel=0.02)
     assert f"{load.servers:,} servers" in TEXT
     assert rates.jobs_kept == pytest.approx(147e6, rel=0.01)
