@@ -7,6 +7,7 @@ it returns is printed below it. With `--json` the dict is printed as it is.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
         for known, (module, what) in BENCHES.items():
             print(f"  {known:9} {what}{'' if find_spec(module) else '  (not in this build)'}", file=sys.stderr)
         return 2
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as workers have it; numpy reads it once, when it is imported
     module = BENCHES[name][0]
     if find_spec(module) is None:
         print(f"{module} is not in this build", file=sys.stderr)

@@ -5,20 +5,6 @@
 
 #define GRID (2 * IH_THUMB)
 
-static uint32_t apart(uint32_t a, uint32_t b, int shift)
-{
-    const uint32_t first = a >> shift & 255, second = b >> shift & 255;
-    return first > second ? first - second : second - first;
-}
-
-/* The largest difference of a channel. */
-static uint32_t far_from(uint32_t pixel, uint32_t ground)
-{
-    const uint32_t blue = apart(pixel, ground, 0), green = apart(pixel, ground, 8), red = apart(pixel, ground, 16);
-    const uint32_t most = blue > green ? blue : green;
-    return most > red ? most : red;
-}
-
 int ih_strongest(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_t *papers, ptrdiff_t count, ih_pace *pace,
                  uint32_t *colours)
 {
@@ -30,7 +16,7 @@ int ih_strongest(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_
         for (int64_t y = ih_most(0, boxes[k][1]); y < bottom; y++) {
             for (int64_t x = left; x < right; x++) {
                 const uint32_t pixel = ih_pixel(frame, x, y);
-                const int64_t here = far_from(pixel, papers[k]);
+                const int64_t here = ih_far_from(pixel, papers[k]);
                 if (here > strongest) {
                     strongest = here;
                     colours[k] = pixel;
@@ -58,7 +44,7 @@ int ih_contrast(const ih_frame *frame, const int32_t box[4], ih_pace *pace, uint
         return IH_PREEMPTED;
     for (int64_t y = 0; y < h; y++) {
         for (int64_t x = 0; x < w; x++)
-            contrast[y * w + x] = (uint8_t)far_from(ih_pixel(frame, box[0] + x, box[1] + y), paper);
+            contrast[y * w + x] = (uint8_t)ih_far_from(ih_pixel(frame, box[0] + x, box[1] + y), paper);
         if (ih_pace_stops(pace, 2 * w))
             return IH_PREEMPTED;
     }
@@ -161,7 +147,7 @@ int ih_thumbnails(const ih_frame *frame, const int32_t (*boxes)[4], const uint32
         for (int j = 0; j < GRID; j++) {
             const int64_t row = sample_at(y, h, j, frame->h);
             for (int i = 0; i < GRID; i++)
-                far[j][i] = (float)far_from(ih_pixel(frame, columns[i], row), fills[k]) / 255.0f;
+                far[j][i] = (float)ih_far_from(ih_pixel(frame, columns[i], row), fills[k]) / 255.0f;
         }
         for (int j = 0; j < IH_THUMB; j++)
             for (int i = 0; i < IH_THUMB; i++) {

@@ -19,6 +19,8 @@
 #include "frames/pace.h"
 #include "frames/runs.h"
 
+#include <string.h>
+
 enum ih_edge { IH_EDGE_ACROSS = 1, IH_EDGE_DOWN = 2 }; /* a pixel differs from its right neighbour, the one below */
 enum ih_layout_kind { IH_KIND_TEXT, IH_KIND_LINE, IH_KIND_BOX, IH_KIND_RING, IH_KIND_FIGURE };
 
@@ -83,8 +85,23 @@ int ih_append(ih_layout_items *items, const int64_t box[4], int kind, uint32_t c
 
 static inline uint32_t ih_pixel(const ih_frame *frame, ptrdiff_t x, ptrdiff_t y)
 {
-    const uint8_t *p = frame->pixels + y * frame->stride + x * 4;
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+    uint32_t pixel; /* one load of four bytes, so that loops over pixels become vectors; all our machines are little-endian */
+    memcpy(&pixel, frame->pixels + y * frame->stride + x * 4, 4);
+    return pixel & 0x00FFFFFFu;
+}
+
+static inline uint32_t ih_apart(uint32_t a, uint32_t b, int shift)
+{
+    const int32_t difference = (int32_t)(a >> shift & 255) - (int32_t)(b >> shift & 255);
+    return (uint32_t)(difference < 0 ? -difference : difference);
+}
+
+/* The largest difference of a channel of two colours. */
+static inline uint32_t ih_far_from(uint32_t a, uint32_t b)
+{
+    const uint32_t blue = ih_apart(a, b, 0), green = ih_apart(a, b, 8), red = ih_apart(a, b, 16);
+    const uint32_t most = blue > green ? blue : green;
+    return most > red ? most : red;
 }
 
 static inline int64_t ih_least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -88,12 +88,6 @@ typedef struct {
     uint32_t paper;
 } crop;
 
-static int64_t apart(uint32_t a, uint32_t b, int shift)
-{
-    const int64_t difference = (int64_t)(a >> shift & 255) - (int64_t)(b >> shift & 255);
-    return difference < 0 ? -difference : difference;
-}
-
 static int take_crop(const ih_frame *frame, ih_pace *pace, ih_arena *arena, crop *made)
 {
     const size_t count = (size_t)(made->w * made->h);
@@ -108,21 +102,20 @@ static int take_crop(const ih_frame *frame, ih_pace *pace, ih_arena *arena, crop
         !made->columns)
         return IH_ENOMEM;
     for (int64_t y = 0; y < made->h; y++) {
+        uint32_t *row = keys + y * made->w;
         for (int64_t x = 0; x < made->w; x++)
-            keys[y * made->w + x] = ih_pixel(frame, made->left + x, made->top + y);
+            row[x] = ih_pixel(frame, made->left + x, made->top + y);
         if (ih_pace_stops(pace, made->w))
             return IH_PREEMPTED;
     }
     if (ih_commonest(keys, count, spare, pace, &made->paper))
         return IH_PREEMPTED;
     for (int64_t y = 0; y < made->h; y++) {
-        const int64_t row = y * made->w;
-        for (int64_t x = 0; x < made->w; x++) {
-            const uint32_t pixel = ih_pixel(frame, made->left + x, made->top + y);
-            const int64_t most = ih_most(apart(pixel, made->paper, 0), apart(pixel, made->paper, 8));
-            made->contrast[row + x] = (uint8_t)ih_most(most, apart(pixel, made->paper, 16));
-            made->ink[row + x] = made->contrast[row + x] >= INK;
-        }
+        uint8_t *contrast = made->contrast + y * made->w, *ink = made->ink + y * made->w;
+        for (int64_t x = 0; x < made->w; x++)
+            contrast[x] = (uint8_t)ih_far_from(ih_pixel(frame, made->left + x, made->top + y), made->paper);
+        for (int64_t x = 0; x < made->w; x++)
+            ink[x] = contrast[x] >= INK;
         if (ih_pace_stops(pace, 2 * made->w))
             return IH_PREEMPTED;
     }

@@ -288,9 +288,12 @@ class GraphModel:
         if spec.name not in feeds:
             raise FeedError(f"model {self.name!r}: input {spec.name!r} is missing")
         array = feeds[spec.name]
-        if array.dtype.name != spec.dtype:
+        if array.dtype != _dtype(spec.dtype):
             raise FeedError(f"model {self.name!r}: input {spec.name!r} is {array.dtype}, expected {spec.dtype}")
         return np.ascontiguousarray(array)
+
+
+_dtype = functools.cache(np.dtype)
 
 
 def _spec(info: ValueInfo) -> Spec:

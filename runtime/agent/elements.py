@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kernels.frames.boxes import NO_COLOUR, strongest
 from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
-from runtime.agent.geometry import Box, holding, reading_order, same_line
+from runtime.agent.geometry import Box, holding, reading_order
 from runtime.agent.reading import part
 from runtime.agent.recognition import Reading
 from runtime.agent.widgets import find_widgets
@@ -65,7 +65,7 @@ def find_elements(
         found.append((0, Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)))
         for number, word in enumerate(own):
             found.append((1 + min(number, len(own) - 1 - number) // (_MOST_WORDS // 2), word))
-    boxes = [element.box for _, element in found]
+    boxes = np.array([element.box for _, element in found], dtype=np.int64).reshape(-1, 4)
     for block, reading in zip(blocks, readings, strict=True):
         if reading.text.endswith(":"):
             gap = _after(block.box, boxes, layout.width)
@@ -76,16 +76,18 @@ def find_elements(
     return _related(_limited(found))
 
 
-def _after(label: Box, boxes: list[Box], width: int) -> Box:
-    """Returns the empty place after a label: up to what stands next in its row, or what frames it ends."""
-    ends = [min(width, label.right + _WIDEST_GAP)]
-    for box in boxes:
-        if box.contains(label) and box != label:
-            ends.append(box.right)
-        elif same_line(box, label) and box.x >= label.right and box.h < 3 * label.h:
-            ends.append(box.x)
-    x = label.right + _MARGIN
-    return Box(x, label.y, max(0, min(ends) - _MARGIN - x), label.h)
+def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:
+    """Returns the empty place after a label: up to what stands next in its row, or what frames it ends. `boxes` (n, 4)
+    are all that stand there."""
+    x, y, w, h = boxes.T
+    right, bottom = x + w, y + h
+    around = (x <= label.x) & (y <= label.y) & (right >= label.right) & (bottom >= label.bottom)
+    around &= (boxes != np.array(label)).any(axis=1)
+    shared = np.minimum(bottom, label.bottom) - np.maximum(y, label.y)
+    beside = ~around & (2 * shared >= np.minimum(h, label.h)) & (x >= label.right) & (h < 3 * label.h)
+    ends = [width, label.right + _WIDEST_GAP, *right[around].tolist(), *x[beside].tolist()]
+    left = label.right + _MARGIN
+    return Box(left, label.y, max(0, min(ends) - _MARGIN - left), label.h)
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:

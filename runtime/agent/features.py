@@ -76,6 +76,12 @@ def words_of(instruction: str) -> tuple[Word, ...]:
     return tuple(found[:MOST_WORDS])
 
 
+def forget_instructions() -> None:
+    """Drops what is kept of the instructions seen last."""
+    for kept in (words_of, _words_alone, _word_grams, _spelled):
+        kept.cache_clear()
+
+
 def look_of(
     pixels: NDArray[np.uint8],
     elements: list[Element],
@@ -99,10 +105,15 @@ def look_of(
         places=np.array([one.box for one in elements], dtype=np.float32).reshape(-1, 4) / np.float32(100),
         deed_places=deed_places,
         alike=alike,
-        word_grams=padded([word.text for word in words]),
+        word_grams=_word_grams(words),
         deed_grams=padded([deed.text for deed in recent] + [""] * (REMEMBERED - len(recent))),
         box_grams=padded([one.text for one in elements]),
     )
+
+
+@lru_cache(maxsize=64)
+def _word_grams(words: tuple[Word, ...]) -> NDArray[np.uint16]:
+    return padded([word.text for word in words])
 
 
 def _screen(elements: list[Element], memory: Memory, width: int, height: int) -> Floats:
@@ -118,6 +129,21 @@ def _screen(elements: list[Element], memory: Memory, width: int, height: int) ->
 
 
 def _words(words: tuple[Word, ...], instruction: str, alike: Floats, equal: NDArray[np.bool_], typed: str) -> Floats:
+    made: Floats = _words_alone(instruction).copy()
+    if typed:
+        made[:, 13] = [word.text != "" and word.text in typed for word in words]
+    if alike.shape[1]:
+        made[:, 18] = alike[..., 0].max(axis=1)
+        made[:, 19] = equal.sum(axis=1).clip(0, 5) / 5
+        made[:, 20] = alike[..., 4].max(axis=1)
+        made[:, 21] = equal.any(axis=1)
+    return made
+
+
+@lru_cache(maxsize=64)
+def _words_alone(instruction: str) -> Floats:
+    """Returns what `_words` does where nothing was typed and nothing is to be seen."""
+    words = words_of(instruction)
     made = np.zeros((len(words), WORD_DIMS), dtype=np.float32)
     clauses = 0
     for row, word in enumerate(words):
@@ -128,14 +154,9 @@ def _words(words: tuple[Word, ...], instruction: str, alike: Floats, equal: NDAr
             row / 20, (len(words) - row) / 20, len(text) / 10, text.isalpha(), text.isdigit(), text[0].isupper(),
             text.isupper() and len(text) > 1, not text[0].isalnum(), word.quoted, number / 10 if number <= 30 else 0,
             min(np.log1p(number), 10) / 5, text.lower() in COLOURS, ORDINALS.get(text.lower(), 0) / 5,
-            text != "" and text in typed, clauses / 4, word.start > 0 and instruction[word.start - 1] == " ",
+            False, clauses / 4, word.start > 0 and instruction[word.start - 1] == " ",
             word.end < len(instruction) and instruction[word.end] == " ", 1,
         )  # fmt: skip
-    if alike.shape[1]:
-        made[:, 18] = alike[..., 0].max(axis=1)
-        made[:, 19] = equal.sum(axis=1).clip(0, 5) / 5
-        made[:, 20] = alike[..., 4].max(axis=1)
-        made[:, 21] = equal.any(axis=1)
     return made
 
 
@@ -148,7 +169,7 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
     vocabulary = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
     if vocabulary:
         names = list(vocabulary)
-        likeness = spelling([word.text for word in words]) @ spelling(names).T
+        likeness = _spelled(words) @ spelling(names).T
         exact, caseless = _equal([word.text for word in words], names)
         written = [column for column, part in enumerate(parts) if part]
         own = [vocabulary[text] for part in parts for text in part]
@@ -163,6 +184,11 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
         if wanted is not None:
             made[row, :, 4] = _of_colour(elements, wanted)
     return made, made[..., 1] > 0
+
+
+@lru_cache(maxsize=64)
+def _spelled(words: tuple[Word, ...]) -> Floats:
+    return spelling([word.text for word in words])
 
 
 def _equal(words: list[str], names: list[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

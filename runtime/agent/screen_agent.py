@@ -22,7 +22,7 @@ from runtime.agent.deciding import Decider, GramTable
 from runtime.agent.deeds import Memory, keys_of, pack, unpack
 from runtime.agent.elements import Element, find_elements, readable
 from runtime.agent.errors import AssetMissing
-from runtime.agent.features import look_of, words_of
+from runtime.agent.features import forget_instructions, look_of, words_of
 from runtime.agent.plans import Answer, Plan, plan_of
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader
@@ -85,7 +85,7 @@ class ScreenAgent:
         self._finder = BlockFinder()
         self._reader.forget()
         self._rules.forget()
-        words_of.cache_clear()
+        forget_instructions()
 
     def see(self, view: Frame, gate: GateToken | None) -> Seen:
         """Returns what is on a screen. Raises GateClosed."""

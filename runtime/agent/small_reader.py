@@ -1,6 +1,6 @@
 """Reads many lines at once with the small reader of a screen agent's bundle: strips ─► characters with their places.
 
-Lines of one width go through the network together. What was read is kept by content, so an unchanged line costs a hash.
+What was read is kept by content, so an unchanged line costs a hash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from runtime.agent.recognition import Reading
 from runtime.agent.strips import MARGIN, strip
 from runtime.backends.protocol import Model
 
-_MOST_TOGETHER = 1  # more gain nothing on a CPU, and every number of lines of every width would be planned for itself
 _EMPTY = Reading("", (), 0.0)
 
 
@@ -41,19 +40,22 @@ class SmallReader:
     def read_all(self, pixels: NDArray[np.uint8], boxes: Sequence[Box], gate: GateToken | None) -> list[Reading]:
         """Returns what stands at each of `boxes`. Raises GateClosed; what was read until then stays known."""
         keys = names(pixels, boxes, self._secret, gate)
-        fresh: dict[int, list[tuple[bytes, NDArray[np.uint8]]]] = {}
+        fresh: list[tuple[bytes, NDArray[np.uint8]]] = []
         found = {key: reading for key in keys if (reading := self._readings.get(key)) is not None}
         for key, box in zip(keys, boxes, strict=True):
             crop = pixels[box.y : box.bottom, box.x : box.right]
             if key in found or not crop.size:
                 continue
             found[key] = _EMPTY
-            made = strip(contrast(crop, gate))
-            fresh.setdefault(made.shape[1], []).append((key, made))
-        for width in sorted(fresh):
-            for first in range(0, len(fresh[width]), _MOST_TOGETHER):
-                part = fresh[width][first : first + _MOST_TOGETHER]
-                for (key, _), reading in zip(part, self._run([made for _, made in part], gate), strict=True):
+            fresh.append((key, strip(contrast(crop, gate))))
+        read: list[tuple[bytes, NDArray[np.uint8], NDArray[np.float32]]] = []
+        try:
+            for key, made in sorted(fresh, key=lambda pair: pair[1].shape[1]):  # of one width, one after the other
+                read.append((key, made, self._run(made, gate)))
+        finally:
+            if read:
+                readings = _decoded([logits for _, _, logits in read], [made for _, made, _ in read], self._alphabet)
+                for (key, _, _), reading in zip(read, readings, strict=True):
                     found[key] = reading
                     self._readings.put(key, reading)
         return [found.get(key, _EMPTY) for key in keys]
@@ -61,28 +63,40 @@ class SmallReader:
     def forget(self) -> None:
         self._readings.clear()
 
-    def _run(self, strips: list[NDArray[np.uint8]], gate: GateToken | None) -> list[Reading]:
-        feed = np.stack(strips)[:, None].astype(np.float32) / np.float32(255)
-        logits = run_model(self._model, {self._input: feed}, gate)[0]
-        count, classes, half = len(logits), logits.shape[1] // 2, logits.shape[-1]
-        columns = logits.reshape(count, 2, classes, half).transpose(0, 3, 1, 2).reshape(count, 2 * half, classes)
-        return [_decoded(one, made, self._alphabet) for one, made in zip(columns, strips, strict=True)]
+    def _run(self, made: NDArray[np.uint8], gate: GateToken | None) -> NDArray[np.float32]:
+        """Returns the logits (columns, classes) of one strip.
+
+        Strips go alone: together they gain nothing on a CPU, and every number of strips of every width would be a plan
+        of its own.
+        """
+        feed = made[None, None].astype(np.float32) / np.float32(255)
+        logits = run_model(self._model, {self._input: feed}, gate)[0][0]
+        classes, half = logits.shape[0] // 2, logits.shape[-1]
+        columns: NDArray[np.float32] = logits.reshape(2, classes, half).transpose(2, 0, 1).reshape(2 * half, classes)
+        return columns
 
 
-def _decoded(logits: NDArray[np.float32], made: NDArray[np.uint8], alphabet: str) -> Reading:
-    """Returns the best path. Places are fractions of the line's width, without the strip's margins."""
-    best = logits.argmax(axis=1)
+def _decoded(logits: list[NDArray[np.float32]], strips: list[NDArray[np.uint8]], alphabet: str) -> list[Reading]:
+    """Returns the best paths of several lines. Places are fractions of a line's width, without the strip's margins."""
+    together = np.concatenate(logits)
+    starts = np.cumsum([0, *(len(one) for one in logits)])
+    best = together.argmax(axis=1)
     fresh = np.ones(len(best), dtype=np.bool_)
     fresh[1:] = best[1:] != best[:-1]
+    fresh[starts[:-1]] = True
     steps = np.flatnonzero(fresh & (best != 0))
-    text = "".join(alphabet[int(best[step]) - 1] for step in steps)
-    filled = np.flatnonzero(made.any(axis=0))
-    width = max(1, int(filled[-1]) + 1 - MARGIN) if len(filled) else 1
-    places = [min(1.0, max(0.0, (float(step) + 0.5 - MARGIN) / width)) for step in steps]
-    certainty = 0.0
-    if len(steps):
-        rows = logits[steps]
-        chances = np.exp(rows - rows.max(axis=1, keepdims=True))
-        certainty = float((chances.max(axis=1) / chances.sum(axis=1)).mean())
-    start, stop = len(text) - len(text.lstrip()), len(text.rstrip())
-    return Reading(text.strip(), tuple(places[start : max(start, stop)]), certainty)
+    rows = together[steps]
+    chances = np.exp(rows - rows.max(axis=1, keepdims=True))
+    sure = chances.max(axis=1) / chances.sum(axis=1)
+    letters = [alphabet[place - 1] for place in best[steps].tolist()]
+    bounds = np.searchsorted(steps, starts).tolist()
+    made = []
+    for start, first, last, one in zip(starts[:-1].tolist(), bounds[:-1], bounds[1:], strips, strict=True):
+        filled = np.flatnonzero(one.any(axis=0))
+        width = max(1, int(filled[-1]) + 1 - MARGIN) if len(filled) else 1
+        places = [min(1.0, max(0.0, (step - start + 0.5 - MARGIN) / width)) for step in steps[first:last].tolist()]
+        text = "".join(letters[first:last])
+        certainty = float(sure[first:last].mean()) if last > first else 0.0
+        left, right = len(text) - len(text.lstrip()), len(text.rstrip())
+        made.append(Reading(text.strip(), tuple(places[left : max(left, right)]), certainty))
+    return made

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import numpy as np
+
 from runtime.backends.protocol import Feeds
 from runtime.store.manifest import TensorSpec
 
@@ -17,7 +22,7 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for spec in inputs:
         array = feeds[spec.name]
-        fits = array.dtype.name == spec.dtype and len(array.shape) == len(spec.shape)
+        fits = _dtype_name(array.dtype) == spec.dtype and len(array.shape) == len(spec.shape)
         for dimension, size in zip(spec.shape, array.shape, strict=False):
             expected = sizes.setdefault(dimension, size) if isinstance(dimension, str) else dimension
             fits = fits and size == expected
@@ -26,6 +31,12 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Feeds) -> dict[str, int]:
                 f"input '{spec.name}' must be {spec.dtype} {_shown(spec.shape)}, got {array.dtype.name} {array.shape}"
             )
     return sizes
+
+
+@functools.cache
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """Returns numpy's name, which it puts together anew each time, in as long as a small model's run takes to begin."""
+    return str(dtype.name)
 
 
 def _shown(shape: tuple[int | str, ...]) -> str:
