@@ -4,7 +4,8 @@
         ─► Act with a precondition on that tile ─► TLS ─► checked and injected under a server grab ─► result
 
 Three processes as in real use: Xvfb, the connector (its watchdog beside it), the car. All times are CLOCK_BOOTTIME of
-one machine. Run: `python -m bench session --json`.
+one machine. Then twenty sessions in one process (many_sessions.py), and what a step's screen takes beside raw pixels
+and RFB's Tight (session_bytes.py). Run: `python -m bench session --json`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import numpy as np
 import xcffib
 import xcffib.xproto
 
+from bench.many_sessions import many_row
+from bench.measure import machine
+from bench.session_bytes import bytes_rows
 from kernels.gate.word import boottime_ns
 from runtime.desktop.remote import RemoteDesktop
 from runtime.desktop.serve import serve_display
@@ -119,6 +123,9 @@ def run(argv: list[str]) -> dict[str, Any]:
     """Runs the bench. Returns its JSON object: `action_ms` is the whole, `split_ms` its parts, in p50, p90, p99."""
     parser = argparse.ArgumentParser(prog="bench session", description=__doc__)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--sessions", type=int, default=20, help="at once, in one process; 0 leaves them out")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that these work (default 10)")
+    parser.add_argument("--no-bytes", action="store_true", help="leave out the bytes of recorded sessions")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder, XServer(WIDTH, HEIGHT) as server:
         desktop = Identity.create(Path(folder) / "desktop", "desktop")
@@ -145,6 +152,9 @@ def run(argv: list[str]) -> dict[str, Any]:
         "rows": [{"ms": name, **values} for name, values in {"total": total, **found}.items()],
         "action_ms": total,
         "split_ms": found,
+        "many": many_row(options.sessions, options.seconds) if options.sessions else None,
+        "bytes": None if options.no_bytes else bytes_rows(),
+        "machine": machine(),
     }
 
 
