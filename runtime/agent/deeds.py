@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kernels.frames.boxes import crcs
 from runtime.agent.action_kinds import INDEX, POINTED
 from runtime.agent.elements import Element
-from runtime.agent.errors import StateUnreadable
+from runtime.agent.state_bytes import pack_state, unpack_state
 
 VERSION = 1
 REMEMBERED = 6  # actions that the network sees
@@ -88,17 +88,10 @@ def keys_of(pixels: NDArray[Any], elements: list[Element]) -> tuple[list[int], l
 
 
 def pack(memory: Memory) -> bytes:
-    return msgspec.msgpack.encode(memory)
+    """Returns `memory` as the state of a decision."""
+    return pack_state(memory)
 
 
 def unpack(state: bytes) -> Memory:
     """Returns a copy of what was remembered; an empty one for b"". Raises StateUnreadable."""
-    if not state:
-        return Memory()
-    try:
-        memory = msgspec.msgpack.decode(state, type=Memory)
-    except msgspec.MsgspecError as error:
-        raise StateUnreadable(f"the state of 'screen_agent' ({len(state)} bytes) does not decode: {error}") from error
-    if memory.version != VERSION:
-        raise StateUnreadable(f"the state of 'screen_agent' has version {memory.version}, this build has {VERSION}")
-    return memory
+    return unpack_state(state, Memory, "screen_agent", VERSION)

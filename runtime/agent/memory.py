@@ -6,7 +6,7 @@ import zlib
 
 import msgspec
 
-from runtime.agent.errors import StateUnreadable
+from runtime.agent.state_bytes import pack_state, unpack_state
 
 VERSION = 1
 _MOST_TRIED = 512
@@ -53,17 +53,10 @@ class Memory(msgspec.Struct, array_like=True):
 
 
 def pack(memory: Memory) -> bytes:
-    return msgspec.msgpack.encode(memory)
+    """Returns `memory` as the state of a decision."""
+    return pack_state(memory)
 
 
 def unpack(state: bytes) -> Memory:
     """Returns a copy of what was remembered; an empty one for b"". Raises StateUnreadable."""
-    if not state:
-        return Memory()
-    try:
-        memory = msgspec.msgpack.decode(state, type=Memory)
-    except msgspec.MsgspecError as error:
-        raise StateUnreadable(f"the state of 'text_reader' ({len(state)} bytes) does not decode: {error}") from error
-    if memory.version != VERSION:
-        raise StateUnreadable(f"the state of 'text_reader' has version {memory.version}, this build has {VERSION}")
-    return memory
+    return unpack_state(state, Memory, "text_reader", VERSION)

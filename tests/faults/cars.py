@@ -13,18 +13,15 @@ to the scheduler's part in it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import json
 import random
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kernels.gate.word import boottime_ns
 from runtime.daemon.control import JobView
@@ -35,6 +32,7 @@ from tests.daemon.car import Car
 from tests.desktop.x_client import XClient
 from tests.faults.connector import SOCKET, ConnectorProcess
 from tests.faults.proxy import Counts, Proxy
+from tests.faults.telling import tell
 
 WIDTH, HEIGHT = 520, 160
 COLUMNS, ROWS = 8, 3
@@ -213,18 +211,5 @@ def run(seed: int, jobs: int) -> Report:
             return story.judge(recorder.stop())
 
 
-def main(argv: list[str]) -> int:
-    """Runs it from the command line. Returns the exit code: 0 if nothing was found."""
-    parser = argparse.ArgumentParser(prog="tests.faults.cars", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--jobs", type=int, default=20)
-    options = parser.parse_args(argv)
-    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    report = run(seed, options.jobs)
-    shown: dict[str, Any] = {**asdict(report), "clean": report.is_clean()}
-    print(json.dumps(shown, indent=2))
-    return 0 if report.is_clean() else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(tell("tests.faults.cars", __doc__, run, "jobs", 20, sys.argv[1:]))

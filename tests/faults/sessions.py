@@ -12,16 +12,13 @@ tells it again, up to the scheduler's part in it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import xcffib.xproto
 
@@ -37,6 +34,7 @@ from runtime.wire.tables import Outcome, Refusal
 from tests.desktop.x_client import XClient
 from tests.faults.connector import ConnectorProcess
 from tests.faults.proxy import Counts, Proxy
+from tests.faults.telling import tell
 
 WIDTH, HEIGHT = 320, 200
 TARGET = (0, HEIGHT - 8, 8, 8)  # what every action depends on; clicks lie above it
@@ -314,18 +312,5 @@ def run(seed: int, actions: int) -> Report:
             return story.judge(recorder.stop())
 
 
-def main(argv: list[str]) -> int:
-    """Runs it from the command line. Returns the exit code: 0 if nothing was found."""
-    parser = argparse.ArgumentParser(prog="tests.faults.sessions", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--actions", type=int, default=20_000)
-    options = parser.parse_args(argv)
-    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    report = run(seed, options.actions)
-    shown: dict[str, Any] = {**asdict(report), "clean": report.is_clean()}
-    print(json.dumps(shown, indent=2))
-    return 0 if report.is_clean() else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(tell("tests.faults.sessions", __doc__, run, "actions", 20_000, sys.argv[1:]))
