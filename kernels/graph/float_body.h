@@ -81,17 +81,16 @@ static void BODY(conv_f32_block)(const int64_t *p, const BODY(f32_rows) *part, i
         const float *x[4];
         float *out[4];
         const int64_t count = part->rows - row < 4 ? part->rows - row : 4;
-        for (int64_t i = 0; i < 4; i++) { /* the last ones again where there are no four left */
-            if (i < count) {
-                x[i] = part->x + line * p[IH_conv_f32_x_line] + px * p[IH_conv_f32_x_px];
-                out[i] = part->out + line * p[IH_conv_f32_out_line] + px * p[IH_conv_f32_out_px] + n0;
+        for (int64_t i = 0; i < 4; i++) { /* the last one again where there are no four left */
+            x[i] = part->x + line * p[IH_conv_f32_x_line] + px * p[IH_conv_f32_x_px];
+            out[i] = part->out + line * p[IH_conv_f32_out_line] + px * p[IH_conv_f32_out_px] + n0;
+            if (i + 1 < count) {
                 px = px + 1 == p[IH_conv_f32_line_px] ? 0 : px + 1;
                 line += px == 0;
-            } else {
-                x[i] = x[i - 1];
-                out[i] = out[i - 1];
             }
         }
+        px = px + 1 == p[IH_conv_f32_line_px] ? 0 : px + 1;
+        line += px == 0;
         if (!plain)
             BODY(conv_f32_tile)(p, x, w, w_k, bias, out, lanes);
         for (int64_t i = 0; plain && i < count; i++)
