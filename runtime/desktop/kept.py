@@ -7,10 +7,10 @@ It outlives the connector, not a power failure: then the store's older checkpoin
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from runtime.desktop.journal import job_hash
+from runtime.store.files import replace_file
 
 CAP = 256
 
@@ -27,11 +27,7 @@ class KeptStates:
         if not path.exists():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._make_room()
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(data)
-        os.replace(fresh, path)
+        replace_file(path, data, sync=False)
 
     def get(self, job: str) -> bytes:
         """Returns what was kept of a job, empty if nothing."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 import uuid
 from collections import Counter
@@ -32,6 +31,7 @@ from runtime.fleet.streams import PROGRESS
 from runtime.jobs.life import IdempotencyConflict, Job, JobError, JobState, UnknownJob
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import JobStoreError
+from runtime.store.files import replace_file
 
 POLL_S = 0.2
 RESULTS_POLL_S = 1.0
@@ -69,13 +69,8 @@ class Outbox:
 
     def put(self, job: str, spec: JobSpec) -> None:
         """Keeps a job; it is on the disk when this returns."""
-        fresh = self._folder / f".{job}"
         try:
-            with open(fresh, "wb") as out:
-                out.write(spec.encode())
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(fresh, self._folder / f"{job}.job")
+            replace_file(self._folder / f"{job}.job", spec.encode(), sync=True)
         except OSError as error:
             raise JobStoreError(f"the outbox {self._folder} cannot be written: {error.strerror}") from error
 
@@ -93,9 +88,7 @@ class Outbox:
 
     def saw(self, incarnation: int) -> None:
         if incarnation > self.incarnation:
-            fresh = self._folder / ".incarnation"
-            fresh.write_text(str(incarnation))
-            os.replace(fresh, self._folder / "incarnation")
+            replace_file(self._folder / "incarnation", str(incarnation).encode(), sync=False)
 
 
 class Submitter:

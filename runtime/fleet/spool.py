@@ -8,7 +8,6 @@ A file is replaced whole. A claim's is not synced: after a power cut the lease h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import msgspec
 
 from runtime.jobs.life import NOTHING, Job, JobEvent, Result, Spent
 from runtime.jobs.store import Claim, JobStoreError
+from runtime.store.files import replace_file
 
 
 class GivenBack(msgspec.Struct, array_like=True, frozen=True, tag=2):
@@ -63,16 +63,9 @@ class Spool:
 
     def keep(self, kept: Kept) -> None:
         """Writes a claim's file; with an end it is on the disk when this returns."""
-        path, fresh = self._path(kept.job.job), self._folder / f".{kept.job.job}"
+        path = self._path(kept.job.job)
         try:
-            with open(fresh, "wb") as out:
-                out.write(msgspec.msgpack.encode(kept))
-                if kept.end is not None:
-                    out.flush()
-                    os.fsync(out.fileno())
-            os.replace(fresh, path)
-            if kept.end is not None:
-                _sync(self._folder)
+            replace_file(path, msgspec.msgpack.encode(kept), sync=kept.end is not None)
         except OSError as error:
             raise JobStoreError(f"the fleet's spool {path} cannot be written: {error.strerror}") from error
 
@@ -90,11 +83,3 @@ class Spool:
 
     def _path(self, job: str) -> Path:
         return self._folder / f"{job}.claim"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
