@@ -68,6 +68,9 @@ class CarJobs:
         self._mine: dict[str, Kept] = {kept.job.job: kept for kept in spool.read()}
         self._gone: deque[int] = deque(maxlen=1000)  # epochs that ended here, so that a late word finds no other store
         self._saved_s: dict[str, float] = {}  # when the fleet was last told a checkpoint, or the job was taken
+        self._spooling = asyncio.Lock()
+        self._unspooled: set[str] = set()
+        self._spools: set[asyncio.Task[None]] = set()
         self._in_hand: Claim | None = None
         self._taken_s = 0.0
         self._able: Capabilities | None = None
@@ -137,8 +140,8 @@ class CarJobs:
             self._saved_s[claim.job] = now_s
         # What the fleet was not told is in the spool, for a daemon after this one.
         job = saved(kept.job, claim.owner_epoch, checkpoint, self._connection.now(), spent)
-        self._mine[claim.job] = kept = msgspec.structs.replace(kept, job=job)
-        self._spool.keep(kept)
+        self._mine[claim.job] = msgspec.structs.replace(kept, job=job)
+        self._spool_soon(claim.job)
 
     async def put_results(self, claim: Claim, first: int, results: Sequence[bytes]) -> None:
         if self._kept(claim) is None:
@@ -209,6 +212,7 @@ class CarJobs:
         self._tasks = []
         with contextlib.suppress(JobError):
             await self._put_back(NOT_BEGUN)
+        await asyncio.gather(*self._spools)
         await self._connection.close()
         await self._local.close()
 
@@ -232,7 +236,8 @@ class CarJobs:
                 state = await self._say_end(kept)
         except JobStoreError as error:
             log.warning("how job %s ended is kept until the fleet is back: %s", claim.job, error.message)
-            await asyncio.to_thread(self._spool.keep, kept)
+            async with self._spooling:
+                await asyncio.to_thread(self._spool.keep, kept)
             self._mine[claim.job] = kept
             return end.result.state if isinstance(end, Finished) else JobState.queued
         self._forget(claim)
@@ -264,7 +269,29 @@ class CarJobs:
         if kept is not None and kept.owner_epoch == claim.owner_epoch:
             del self._mine[claim.job]
             self._saved_s.pop(claim.job, None)
-            self._spool.drop(claim.job)
+            self._spool_soon(claim.job)
+
+    def _spool_soon(self, job: str) -> None:
+        """Brings the file of a claim up to what is known of it, off this loop: next to a ledger's syncs a rename or a
+        removal takes milliseconds. A claim that is killed before it has its file is one whose lease runs out."""
+        if job in self._unspooled:
+            return  # it waits already, and will find what is newest then
+        self._unspooled.add(job)
+        task = asyncio.create_task(self._spool_now(job))
+        self._spools.add(task)
+        task.add_done_callback(self._spools.discard)
+
+    async def _spool_now(self, job: str) -> None:
+        async with self._spooling:
+            self._unspooled.discard(job)
+            kept = self._mine.get(job)
+            try:
+                if kept is None:
+                    await asyncio.to_thread(self._spool.drop, job)
+                elif kept.end is None:  # an end's file is on the disk already
+                    await asyncio.to_thread(self._spool.keep, kept)
+            except (JobStoreError, OSError) as error:
+                log.warning("what this car knows of job %s is not on its disk: %s", job, error)
 
     async def _flush(self) -> None:
         """Tells the fleet what it has not heard, in the order in which it happened, once it is back."""
@@ -347,9 +374,8 @@ class CarJobs:
 
     async def _took(self, claim: Claim) -> None:
         record = self._fleet.known(claim)
-        kept = Kept(1, claim.owner_epoch, record.job, record.events)
-        self._spool.keep(kept)
-        self._mine[claim.job] = kept
+        self._mine[claim.job] = Kept(1, claim.owner_epoch, record.job, record.events)
+        self._spool_soon(claim.job)
         self._saved_s[claim.job] = time.monotonic()
         self._in_hand, self._taken_s = claim, time.monotonic()
         self._on_job()

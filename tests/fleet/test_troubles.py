@@ -186,8 +186,8 @@ def test_a_late_word_of_an_owner_that_lost_reaches_no_store(tmp_path: Path) -> N
             with pytest.raises(ClaimLost):
                 await attempt
         assert (await store.get(job)).state is JobState.cancelled
-        assert not list((tmp_path / "late").glob("*.claim"))
         await jobs.close()
+        assert not list((tmp_path / "late").glob("*.claim"))
 
     play(tmp_path, story)
 
