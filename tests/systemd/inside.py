@@ -162,11 +162,12 @@ def _filters(kind: str) -> set[int]:
 
 
 def _wakes(seconds: float) -> float:
-    """Returns how often a second the bridge was woken."""
+    """Returns how often a second a thread of the bridge was woken."""
+    tasks = Path(f"/proc/{pid_of('idlehands-bridge')}/task")
 
     def count() -> int:
-        lines = Path(f"/proc/{pid_of('idlehands-bridge')}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("voluntary_ctxt_switches")).split()[1])
+        lines = [line for task in tasks.iterdir() for line in (task / "status").read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
     begun, before = time.monotonic(), count()
     time.sleep(seconds)
