@@ -16,12 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,8 @@ from runtime.daemon.assets import BundleAssets
 from runtime.store.bundle import Bundle
 from runtime.store.models import ModelStore
 
-OPEN_SIZES = {"n": 1, "rows": 64, "width": 320, "prompt": 32}  # of open dimensions, by their names; others are 48
+OPEN_SIZES = {"n": 1, "rows": 64, "width": 320, "prompt": 32}  # of open dimensions, by their names
+HEIGHTS = (48, 64, 320)  # of open images, the first that the model takes: a line of text, or a multiple of 32
 WORSE = 1.10  # than the baseline: what is told as a regression
 LEASE_NS = 150_000_000
 
@@ -52,17 +54,17 @@ def run(argv: list[str]) -> dict[str, Any]:
     identity = board.identity()
     warnings = mode_warnings(identity["power_mode"], chosen.mode)
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {warning}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="idlehands-board-") as folder:
         bundles = _bundles(chosen, Path(folder))
         limits = Limits(threads=chosen.threads, cache_folder=Path(folder, "cache"))
         loaded, absent = load_all(bundles, limits)
-        rows = [measure(board, name, model, chosen) for name, model in loaded.items()]
+        rows = [measure(board, name, one.model, one.feed, chosen) for name, one in loaded.items()]
         latencies(rows, loaded, chosen.rounds)
         acting = [action(board, bundle, limits, chosen.rounds) for bundle in bundles if bundle.manifest.kind in AGENTS]
         soak = soaked(board, *_heaviest(rows, loaded), chosen.soak_s) if chosen.soak_s and loaded else {}
-        for model in loaded.values():
-            model.close()
+        for one in loaded.values():
+            one.model.close()
     result = {
         "rows": rows,
         "actions": acting,
@@ -113,29 +115,53 @@ def _bundles(chosen: argparse.Namespace, folder: Path) -> list[Bundle]:
     return found or [install_reader(folder)]
 
 
-def load_all(bundles: list[Bundle], limits: Limits) -> tuple[dict[str, Model], dict[str, str]]:
-    """Returns ("bundle/role backend": model) of all that load here, and why the others do not."""
-    loaded: dict[str, Model] = {}
+class Loaded(NamedTuple):
+    """A model, and the inputs that it is measured with: those of the same model's other backends too."""
+
+    model: Model
+    feed: dict[str, Any]
+
+
+def load_all(bundles: list[Bundle], limits: Limits) -> tuple[dict[str, Loaded], dict[str, str]]:
+    """Returns ("bundle/role backend": model) of all that load and run here, and why the others do not."""
+    loaded: dict[str, Loaded] = {}
     absent: dict[str, str] = {}
     for bundle in bundles:
         for role in bundle.manifest.models:
+            height = 0
             for backend in BACKENDS:
                 name = f"{bundle.reference}/{role} {backend}"
                 if backend == "null":
                     continue
                 try:
-                    loaded[name] = make_backend(backend).load(bundle, limits, role)
+                    model = make_backend(backend).load(bundle, limits, role)
+                    height = height or fitting_height(model)
+                    loaded[name] = Loaded(model, feed_of(model, height))
                 except BackendError as error:
                     absent[name] = error.message
     return loaded, absent
 
 
-def feed_of(model: Model) -> dict[str, Any]:
-    """Returns inputs of the model's shapes, the same each time."""
+def fitting_height(model: Model) -> int:
+    """Returns the first of HEIGHTS with which the model runs. Raises BackendError of the last if there is none."""
+    for height in HEIGHTS:
+        try:
+            _once(model, feed_of(model, height))
+            return height
+        except BackendError:
+            if height == HEIGHTS[-1]:
+                raise
+    raise AssertionError("HEIGHTS is empty")
+
+
+def feed_of(model: Model, height: int) -> dict[str, Any]:
+    """Returns inputs of the model's shapes, the same each time; open images are `height` high."""
     rng = np.random.default_rng(7)
     feed = {}
     for spec in model.inputs:
-        shape = [size if isinstance(size, int) else _open_size(size, axis) for axis, size in enumerate(spec.shape)]
+        shape = [
+            size if isinstance(size, int) else _open_size(size, axis, height) for axis, size in enumerate(spec.shape)
+        ]
         if spec.dtype.startswith("float"):
             feed[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
         else:
@@ -143,13 +169,12 @@ def feed_of(model: Model) -> dict[str, Any]:
     return feed
 
 
-def _open_size(name: str, axis: int) -> int:
-    return OPEN_SIZES.get(name, (1, 3, 48, 320)[axis] if axis < 4 else 1)
+def _open_size(name: str, axis: int, height: int) -> int:
+    return OPEN_SIZES.get(name, (1, 3, height, 320)[axis] if axis < 4 else 1)
 
 
-def measure(board: Board, name: str, model: Model, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Returns a row: the first run, energy, tokens, yield. Latencies are added by `latencies`."""
-    feed = feed_of(model)
+def measure(board: Board, name: str, model: Model, feed: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:
+    """Returns a row: the first run that is measured, energy, tokens, yield. Latencies are added by `latencies`."""
     began_ns = time.perf_counter_ns()
     outputs = _once(model, feed)
     first_ms = (time.perf_counter_ns() - began_ns) / 1e6
@@ -173,14 +198,13 @@ def measure(board: Board, name: str, model: Model, chosen: argparse.Namespace) -
     }
 
 
-def latencies(rows: list[dict[str, Any]], loaded: dict[str, Model], rounds: int) -> None:
+def latencies(rows: list[dict[str, Any]], loaded: dict[str, Loaded], rounds: int) -> None:
     """Puts the percentiles of interleaved runs into the rows."""
 
-    def calls(model: Model) -> Callable[[int], object]:
-        feed = feed_of(model)
-        return lambda _: _once(model, feed)
+    def calls(one: Loaded) -> Callable[[int], object]:
+        return lambda _: _once(one.model, one.feed)
 
-    samples = interleaved({name: calls(model) for name, model in loaded.items()}, rounds=rounds)
+    samples = interleaved({name: calls(one) for name, one in loaded.items()}, rounds=rounds)
     for row in rows:
         row.update(samples[row["model"]].row())
 
@@ -247,25 +271,24 @@ def action(board: Board, bundle: Bundle, limits: Limits, rounds: int) -> dict[st
     }
 
 
-def _heaviest(rows: list[dict[str, Any]], loaded: dict[str, Model]) -> tuple[str, Model]:
+def _heaviest(rows: list[dict[str, Any]], loaded: dict[str, Loaded]) -> tuple[str, Loaded]:
     name = max(rows, key=lambda row: row["p50_ms"])["model"]
     return name, loaded[name]
 
 
-def soaked(board: Board, name: str, model: Model, seconds: float) -> dict[str, Any]:
+def soaked(board: Board, name: str, one: Loaded, seconds: float) -> dict[str, Any]:
     """Runs one model for `seconds`; returns its times in tenths, and what the board showed. Says how far it is."""
-    feed = feed_of(model)
     times: list[tuple[float, float]] = []
     said_s = 0.0
     with Recorder(board, every_s=max(0.1, seconds / 600)) as recorder:
         began_s = time.monotonic()
         while (at_s := time.monotonic() - began_s) < seconds or not times:
             run_ns = time.perf_counter_ns()
-            _once(model, feed)
+            _once(one.model, one.feed)
             times.append((at_s, (time.perf_counter_ns() - run_ns) / 1e6))
             if at_s - said_s > 30:
                 said_s = at_s
-                print(f"soak: {at_s:.0f} of {seconds:.0f} s, {len(times)} runs", flush=True)
+                print(f"soak: {at_s:.0f} of {seconds:.0f} s, {len(times)} runs", file=sys.stderr, flush=True)
     tenth = max(1, len(times) // 10)
     first, last = (float(np.median([ms for _, ms in part])) for part in (times[:tenth], times[-tenth:]))
     begin_s = recorder.readings[0].at_s
@@ -278,15 +301,17 @@ def soaked(board: Board, name: str, model: Model, seconds: float) -> dict[str, A
         "joules": recorder.joules(),
         "run_ms": [(round(at_s, 2), round(ms, 3)) for at_s, ms in times[::every]],
         "hottest_C": [
-            (round(one.at_s - begin_s, 2), max(one.zones_C.values())) for one in recorder.readings if one.zones_C
+            (round(seen.at_s - begin_s, 2), max(seen.zones_C.values())) for seen in recorder.readings if seen.zones_C
         ],
         "power_mW": [
-            (round(one.at_s - begin_s, 2), power)
-            for one in recorder.readings
-            if (power := total_mW(one.rails_mW)) is not None
+            (round(seen.at_s - begin_s, 2), power)
+            for seen in recorder.readings
+            if (power := total_mW(seen.rails_mW)) is not None
         ],
         "clocks_MHz": [
-            (round(one.at_s - begin_s, 2), min(one.clocks_MHz.values())) for one in recorder.readings if one.clocks_MHz
+            (round(seen.at_s - begin_s, 2), min(seen.clocks_MHz.values()))
+            for seen in recorder.readings
+            if seen.clocks_MHz
         ],
     }
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.board import compared, mode_warnings, run
+from bench.board import compared, fitting_height, mode_warnings, run
 from bench.plots import bars, lines
 from bench.sensors import Board, Reading, Recorder, total_mW
+from runtime.backends.protocol import ModelUnsupported, StepResult
+from runtime.store.manifest import TensorSpec
 from tests.backends.made import chain, entry, installed
 
 ORIN = {
@@ -104,7 +106,7 @@ def test_all_of_it_is_measured_saved_and_compared(orin: Path, capsys: pytest.Cap
     arguments = ["--root", str(orin), "--store", str(orin / "made" / "store"), "--out", str(orin / "out")]
     brief = [*arguments, "--soak-s", "0.3", "--rounds", "5", "--yields", "2"]
     result = run(brief)
-    assert "warning: the power mode is MODE_15W" in capsys.readouterr().out
+    assert "warning: the power mode is MODE_15W" in capsys.readouterr().err
     models = [row["model"] for row in result["rows"]]
     assert models == ["net@1/model native", "net@1/model onnxruntime"] or models == ["net@1/model onnxruntime"]
     assert "needs the Python package tensorrt" in result["absent"]["net@1/model tensorrt"]
@@ -119,6 +121,29 @@ def test_all_of_it_is_measured_saved_and_compared(orin: Path, capsys: pytest.Cap
     pictures = sorted(path.name.rsplit("-", 1)[1] for path in saved.parent.glob("*.svg"))
     assert pictures == ["clocks_MHz.svg", "hottest_C.svg", "latency.svg", "power_mW.svg", "run_ms.svg"]
     assert isinstance(run([*brief, "--baseline", str(saved)])["worse"], list)
+
+
+def test_a_model_gets_the_first_height_that_it_takes() -> None:
+    class Net:
+        inputs = (TensorSpec("x", ("n", 3, "h", "w"), "float32"),)
+
+        def __init__(self, least: int) -> None:
+            self.least = least
+
+        def start(self, feed: dict[str, Any]) -> Net:
+            if feed["x"].shape[2] < self.least:
+                raise ModelUnsupported("shapes do not broadcast")
+            return self
+
+        def step(self, gate: None) -> StepResult:
+            return StepResult.DONE
+
+        def outputs(self) -> dict[str, Any]:
+            return {}
+
+    assert [fitting_height(Net(least)) for least in (1, 50, 320)] == [48, 64, 320]  # type: ignore[arg-type]
+    with pytest.raises(ModelUnsupported):
+        fitting_height(Net(321))  # type: ignore[arg-type]
 
 
 def test_what_is_worse_than_the_baseline_is_said() -> None:
