@@ -14,6 +14,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from kernels.frames.boxes import crcs
+from kernels.gate.word import GateToken
 from runtime.agent.action_kinds import INDEX, POINTED
 from runtime.agent.elements import Element
 from runtime.agent.state_bytes import pack_state, unpack_state
@@ -79,9 +80,11 @@ class Memory(msgspec.Struct, array_like=True):
         return self.circles.count(zlib.crc32(repr((self.screen, kind, point, end, text)).encode()))
 
 
-def keys_of(pixels: NDArray[Any], elements: list[Element]) -> tuple[list[int], list[int]]:
-    """Returns CRC-32s of every element: with its place, and of its content alone."""
-    contents = crcs(pixels, [one.box for one in elements])
+def keys_of(
+    pixels: NDArray[Any], elements: list[Element], gate: GateToken | None = None
+) -> tuple[list[int], list[int]]:
+    """Returns CRC-32s of every element: with its place, and of its content alone. Raises GateClosed."""
+    contents = crcs(pixels, [one.box for one in elements], gate)
     return [
         zlib.crc32(repr(tuple(one.box)).encode(), key) for one, key in zip(elements, contents, strict=True)
     ], contents

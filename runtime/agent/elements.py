@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.boxes import NO_COLOUR, strongest
+from kernels.gate.word import GateToken
 from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
 from runtime.agent.geometry import Box, holding, reading_order
@@ -55,12 +56,17 @@ def readable(layout: Layout) -> list[TextBlock]:
 
 
 def find_elements(
-    pixels: NDArray[np.uint8], layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]
+    pixels: NDArray[np.uint8],
+    layout: Layout,
+    blocks: Sequence[TextBlock],
+    readings: Sequence[Reading],
+    gate: GateToken | None = None,
 ) -> list[Element]:
-    """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`."""
+    """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`. Raises
+    GateClosed."""
     frames = _frames(layout, blocks, readings)
     found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
-    words = _words_of(pixels, blocks, readings)
+    words = _words_of(pixels, blocks, readings, gate)
     for block, reading, own in zip(blocks, readings, words, strict=True):
         found.append((0, Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)))
         for number, word in enumerate(own):
@@ -122,7 +128,7 @@ def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Read
 
 
 def _words_of(
-    pixels: NDArray[np.uint8], blocks: Sequence[TextBlock], readings: Sequence[Reading]
+    pixels: NDArray[np.uint8], blocks: Sequence[TextBlock], readings: Sequence[Reading], gate: GateToken | None
 ) -> list[list[Element]]:
     """Returns the words of each line of several; a word's ink is the colour in it that differs most from the line's
     ground."""
@@ -132,7 +138,7 @@ def _words_of(
         for block, reading, own in zip(blocks, readings, spans, strict=True)
     ]
     papers = [packed(block.paper) for block, own in zip(blocks, boxes, strict=True) for _ in own]
-    inks = iter(strongest(pixels, [box for own in boxes for box in own], papers).tolist())
+    inks = iter(strongest(pixels, [box for own in boxes for box in own], papers, gate).tolist())
     made = []
     for block, reading, own, places in zip(blocks, readings, spans, boxes, strict=True):
         words = []

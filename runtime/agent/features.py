@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.boxes import THUMB, thumbnails
+from kernels.gate.word import GateToken
 from runtime.agent.action_kinds import KINDS
 from runtime.agent.blocks import packed
 from runtime.agent.deeds import REMEMBERED, Memory
@@ -88,11 +89,14 @@ def look_of(
     instruction: str,
     memory: Memory,
     keys: tuple[list[int], list[int]],
+    gate: GateToken | None = None,
 ) -> Look:
-    """Returns the numbers of a look. `memory` is as it was before this look (its keys are the last look's)."""
+    """Returns the numbers of a look. `memory` is as it was before this look (its keys are the last look's). Raises
+    GateClosed."""
     words = words_of(instruction)
     alike, equal = _alike(words, elements)
     boxes = _boxes(pixels, elements, instruction, memory, keys, alike)
+    boxes[:, BOX_PLAIN_DIMS:] = _thumbnails(pixels, elements, gate)
     typed = " ".join(deed.text for deed in memory.deeds)
     height, width = pixels.shape[:2]
     deeds, deed_places = _deeds(memory, width, height)
@@ -261,7 +265,6 @@ def _boxes(
         made[:, at : at + block.shape[1]] = block
         at += block.shape[1]
     assert at <= BOX_PLAIN_DIMS, at
-    made[:, BOX_PLAIN_DIMS:] = thumbnails(pixels, [one.box for one in elements], [packed(one.fill) for one in elements])
     return made
 
 
@@ -401,6 +404,10 @@ def _related(elements: list[Element], boxes: Floats) -> Floats:
     made[:, 13] = of_line
     made[:, 14] = ((lines[:, None] == lines) & of_line[:, None] & (order < order[:, None])).sum(axis=1) / 10
     return made
+
+
+def _thumbnails(pixels: NDArray[np.uint8], elements: list[Element], gate: GateToken | None) -> Floats:
+    return thumbnails(pixels, [one.box for one in elements], [packed(one.fill) for one in elements], gate)
 
 
 PAIRS = 18

@@ -92,8 +92,8 @@ class ScreenAgent:
         layout = self._finder.find(view, gate)
         blocks = readable(layout)
         readings = self._reader.read_all(view.pixels, [block.box for block in blocks], gate)
-        elements = find_elements(view.pixels, layout, blocks, readings)
-        return Seen(elements, keys_of(view.pixels, elements))
+        elements = find_elements(view.pixels, layout, blocks, readings, gate)
+        return Seen(elements, keys_of(view.pixels, elements, gate))
 
     def _decided(self, view: Frame, instruction: str, memory: Memory, gate: GateToken | None) -> Decision | Preempted:
         if memory.guided:
@@ -101,7 +101,7 @@ class ScreenAgent:
         seen = self.see(view, gate)
         if not seen.elements or not words_of(instruction):
             return _nothing_to_see(memory)
-        look = look_of(view.pixels, seen.elements, instruction, memory, seen.keys)
+        look = look_of(view.pixels, seen.elements, instruction, memory, seen.keys, gate)
         answer = self._decider.answer(look, gate)
         memory.observe(*seen.keys)
         if _unchanged(memory) >= _MOST_UNCHANGED:
