@@ -18,7 +18,7 @@ from runtime.fleet.server import FleetServer
 from runtime.fleet.store import NatsJobStore
 from runtime.fleet.streams import JOBS
 from runtime.jobs.life import JobState, Result
-from runtime.jobs.spec import JobSpec
+from runtime.jobs.spec import Batch, JobSpec
 from runtime.jobs.store import Capabilities
 from runtime.ledger.signing import public_hex
 
@@ -51,7 +51,16 @@ async def roles(server: FleetServer, authority: Authority) -> None:
     assert claim.job == job
     await store.renew(claim, 10)
     await store.finish(claim, Result(JobState.done, "42"))
-    assert (await NatsJobStore(submitter).get(job)).answer == "42"
+    shop = NatsJobStore(submitter)
+    assert (await shop.get(job)).answer == "42"
+    scored, _ = await shop.submit(JobSpec(agent="batch", model="net", batch=Batch(({"x": [1]},))))
+    store.lanes.forget()
+    claim = await store.claim(Capabilities(), "car-7", 10)
+    assert claim is not None
+    await store.put_results(claim, 0, [b"{}"])
+    assert await shop.results(scored) == [(0, b"{}")]
+    with pytest.raises(ServerRefused, match=r"(?i)permissions violation"):
+        await submitter.request(f"ih.result.{scored}.0", b"made up", timeout_s=0.5)
     for forbidden in (f"STREAM.PURGE.{JOBS}", f"STREAM.DELETE.{JOBS}", "CONSUMER.CREATE.IH_OFFERS.spy.ih.offer.>"):
         with pytest.raises(ServerRefused, match=r"(?i)permissions violation"):
             await car.request(f"$JS.API.{forbidden}", timeout_s=0.5)
