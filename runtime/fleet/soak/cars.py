@@ -141,7 +141,8 @@ class Car:
         try:
             if ended.kind == "done":
                 await jobs.finish(claim, Result(JobState.done, actions=ended.actions))
-                _tell(event="done", job=claim.job)
+                if not jobs.untold:  # else the fleet hears of it later, and the director asks the store
+                    _tell(event="done", job=claim.job)
             elif ended.kind == "yielded":
                 _tell(event="yield", job=claim.job, at_ns=boottime_ns(), car=self.name)
                 self._busy_until_s = time.monotonic() + 0.5

@@ -36,7 +36,7 @@ from runtime.fleet.soak.cars import Arguments
 from runtime.fleet.soak.desks import Desks
 from runtime.fleet.soak.proxy import CutLink
 from runtime.fleet.soak.work import spec
-from runtime.fleet.store import NatsJobStore
+from runtime.fleet.store import NatsJobStore, job_named
 from runtime.fleet.streams import CONSUMER
 from runtime.jobs.store import JobStoreError
 from runtime.ledger.audit import waiting
@@ -71,6 +71,7 @@ class Heard:
     yielded_ns: dict[str, int] = field(default_factory=dict)
     handovers_ns: list[tuple[int, int]] = field(default_factory=list)
     troubles_ns: list[tuple[int, int]] = field(default_factory=list)
+    wanted: frozenset[str] = frozenset()  # what the measurement of the speed left over is worked too, and not counted
     done: set[str] = field(default_factory=set)
     claims: int = 0
     lost_claims: int = 0
@@ -87,7 +88,7 @@ class Heard:
         if told["event"] == "yield":
             self.yielded_ns[told["job"]] = told["at_ns"]
         elif told["event"] == "done":
-            self.done.add(told["job"])
+            self.done |= self.wanted & {told["job"]}
         elif told["event"] == "lost":
             self.lost_claims += 1
         elif told["event"] == "claim":
@@ -159,7 +160,8 @@ class Soak:
     def __init__(self, plan: SoakPlan) -> None:
         self.plan = plan
         self.run = uuid.uuid4().hex[:8]
-        self.heard, self.desks = Heard(), Desks()
+        wanted = frozenset(job_named(f"{self.run}/{number}") for number in range(plan.jobs))
+        self.heard, self.desks = Heard(wanted=wanted), Desks()
         self.server = FleetServer(plan.folder / "nats")
         self.memory: dict[str, int] = {"server": 0, "cars": 0}
         self.troubles: dict[str, int] = {"server_kills": 0, "process_kills": 0, "partitions": 0}
@@ -345,8 +347,8 @@ class Soak:
             elif time.monotonic() - since_s > ASK_AFTER_S:
                 with contextlib.suppress(FleetAway):
                     async for record in store.records():
-                        if record.job.state.is_over and record.job.spec.idempotency_key.startswith(f"{self.run}/"):
-                            self.heard.done.add(record.job.job)
+                        if record.job.state.is_over:
+                            self.heard.done |= self.heard.wanted & {record.job.job}
                 self.plan.say(f"{self.plan.jobs - len(self.heard.done)} jobs are not over")
 
     async def _until_answered(self) -> None:
