@@ -97,7 +97,7 @@ def section(name: str, result: dict[str, Any], pictures: Path) -> str:
     label, value, unit = _picture(name, rows)
     if label:
         pictures.mkdir(exist_ok=True)
-        heights = {str(row[label]): row[value] for row in rows if isinstance(row.get(value), int | float)}
+        heights = {_name(row): row[value] for row in rows if isinstance(row.get(value), int | float)}
         (pictures / f"{name}.svg").write_text(bars(f"{name}: {value}", unit, heights))
         lines += [f"![{name}]({pictures.name}/{name}.svg)", ""]
     lines += [f"* {key}: {_told(value)}" for key, value in result.items() if key not in ("saved", "reading")]
@@ -117,6 +117,11 @@ def _picture(name: str, rows: list[dict[str, Any]]) -> tuple[str, str, str]:
     value, unit = SHORT[name][1:] if name in SHORT else ("p50_ms", "ms")
     label = next((key for key in (rows[0] if rows else {}) if isinstance(rows[0][key], str)), "")
     return (label, value, unit) if any(row.get(value) for row in rows) else ("", "", "")
+
+
+def _name(row: dict[str, Any]) -> str:
+    """Returns what tells a row from the others: its words."""
+    return " ".join(value for value in row.values() if isinstance(value, str))
 
 
 def _told(value: Any) -> str:

@@ -23,6 +23,12 @@ def test_a_page_is_made_of_what_benches_returned_and_kept_in_part(tmp_path: Path
     assert "series" not in text
     assert list(sections(text)) == ["frames", "session"]
     assert "<svg" in (tmp_path / "pictures" / "session.svg").read_text()
+    rows = [{"case": "one", "what": what, "p50_ms": 1.0} for what in ("ours", "theirs")]
+    (tmp_path / "gate.json").write_text(json.dumps({"rows": rows, "machine": where}))
+    run(["--from", f"gate={tmp_path / 'gate.json'}", "--page", str(page)])
+    drawn = (tmp_path / "pictures" / "gate.svg").read_text()
+    assert "one ours" in drawn, "each row has a bar, also where its first word is another's"
+    assert "one theirs" in drawn
     before = sections(text)["frames"]
     rows = [{"what": "anew", "p50_ms": 9.0}]
     (tmp_path / "session.json").write_text(json.dumps({"rows": rows, "machine": where}))
