@@ -32,6 +32,7 @@ from runtime.jobs.checkpoint import Checkpoint, CheckpointError, Memory
 from runtime.jobs.run import ClaimedRun, GateClosed, RunEnd
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
+from runtime.jobs.tempo import Tempo
 from runtime.transport.errors import TransportError
 from runtime.wire.actions import Action, Ask, Done, Fail, Precondition, Wait
 from runtime.wire.messages import KEEP_CAP
@@ -79,6 +80,7 @@ class Runner(ClaimedRun):
     remember: Callable[[Checkpoint, bool], Awaitable[None]] = _forget  # True: the desktop keeps it too
     _account: Account | None = None
     _desktop: RemoteDesktop | None = None
+    _tempo: Tempo = field(default_factory=Tempo)
 
     @property
     def kind(self) -> str:
@@ -109,6 +111,8 @@ class Runner(ClaimedRun):
                 self.memory.state = decided.state
                 return _end_of(decided.action)
             outcome = await self._act(desktop, decided)
+            if self._tempo.is_too_slow:
+                return RunEnd("asked", self._tempo.said())
             refused_in_a_row = refused_in_a_row + 1 if outcome is Outcome.refused else 0
             if refused_in_a_row >= REFUSALS_IN_A_ROW:
                 return RunEnd("failed", f"the desktop refused {refused_in_a_row} actions in a row")
@@ -206,6 +210,7 @@ class Runner(ClaimedRun):
             await self._unless_stopped(settled)
         finally:  # it was applied, also when the gate closes while the screen settles
             settled_ns = time.monotonic_ns()
+            self._tempo.acted(decided.action, (settled_ns - self._decide_began) / 1e9)
             self.on_step(
                 Step(
                     seq=result.seq,

@@ -119,6 +119,18 @@ def test_a_job_is_done(tmp_path: Path) -> None:
     on_bench(tmp_path, play)
 
 
+def test_a_run_slower_than_a_person_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.jobs.tempo.JUDGED_AFTER_S", 0.0)
+    monkeypatch.setattr("runtime.jobs.tempo.FLOOR", 1e-9)
+
+    async def play(bench: Bench) -> None:
+        end = await bench.runner(Script([Click(50, 25), Type("hello")])).run()
+        assert (end.kind, end.actions) == ("asked", 1)
+        assert "times as long as a person would" in end.text
+
+    on_bench(tmp_path, play)
+
+
 @pytest.mark.parametrize("close_at", [0, 1, 2])
 def test_a_closed_gate_yields_and_another_owner_goes_on(tmp_path: Path, close_at: int) -> None:
     async def play(bench: Bench) -> None:
