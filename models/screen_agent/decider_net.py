@@ -18,6 +18,7 @@ from runtime.agent.plans import CELLS, SLOTS, SOURCES
 
 DIMS, LAYERS, HEADS, INNER = 128, 4, 4, 384
 GRAM_DIMS = 48
+DROPPED = 0.1  # share of the channels of what a layer adds that training leaves out
 LETTERS = len(ALPHABET) + 1
 
 
@@ -40,9 +41,15 @@ class Block(nn.Module):
         value = self.value(seen).reshape(batch, -1, HEADS, each).transpose(1, 2)
         weights = (query @ key * each**-0.5 + bias).softmax(-1)
         met = (weights @ value).transpose(1, 2).reshape(batch, -1, DIMS)
-        tokens = tokens + self.merge(met)
-        inner: torch.Tensor = self.narrow(self.widen(self.between(tokens)).relu())
-        return tokens + inner
+        tokens = tokens + self.thinned(self.merge(met), batch)
+        return tokens + self.thinned(self.narrow(self.widen(self.between(tokens)).relu()), batch)
+
+    def thinned(self, added: torch.Tensor, batch: int) -> torch.Tensor:
+        """Returns what a layer adds without some channels, others for every look: the same ones for all its tokens."""
+        if not self.training:
+            return added
+        kept = torch.rand(batch, 1, added.shape[-1], device=added.device) >= DROPPED
+        return added * kept.to(added.dtype) / (1 - DROPPED)
 
 
 class DeciderNet(nn.Module):

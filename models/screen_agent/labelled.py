@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernels.frames.tiles import tile_hashes
 from models.screen_agent.episodes import Episode, Step, read_shard, unpack_frame
 from models.screen_agent.reading_texts import ALPHABET
-from runtime.agent.action_kinds import INDEX, POINTED, kind_of
+from runtime.agent.action_kinds import INDEX, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import Element, find_elements, readable
@@ -28,8 +28,10 @@ from runtime.agent.small_reader import SmallReader
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
-VERSION = 4  # of the features and labels; looks of another version are computed anew
+VERSION = 5  # of the features and labels; looks of another version are computed anew
 _KEY = bytes(16)
+_EDGE = 18  # pixels: within them the right edge of a large target is a scroll bar, or a corner that is pulled
+_LARGE = (40, 36)  # pixels: wide and high, such as an area for text
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def of_episode(episode: Episode, reader: SmallReader) -> list[Sample]:
         label = label_of(step, elements, episode.instruction)
         made.append(Sample(episode.task, episode.seed, number, look, label))
         memory.observe(*keys)
+        memory.read(elements)
         remember(memory, step.taken, elements)
     return made
 
@@ -125,8 +128,11 @@ def label_at(point: tuple[int, int], elements: list[Element]) -> str:
 
 
 def places_of(action: Action) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns where an action happens and where it ends; (0, 0) for what has no place."""
+    """Returns where an action happens (a circle: its centre) and where it ends; (0, 0) for what has no place."""
     if isinstance(action, Drag):
+        circle = circle_of(action.path)
+        if circle is not None:
+            return (circle[0], circle[1]), (0, 0)
         return action.path[0], action.path[-1]
     if isinstance(action, Click | Move | Scroll):
         return (action.x, action.y), (0, 0)
@@ -141,7 +147,8 @@ def label_of(step: Step, elements: list[Element], instruction: str) -> Label:
     if kind is None:
         return Label(-1, nothing, nothing, none)
     point, end = places_of(step.label)
-    targets = cells_for(point, step.targets, elements) if kind in POINTED else nothing
+    drawn = isinstance(step.label, Drag) and kind != "drag"  # around its middle, which is what is pointed at
+    targets = cells_for(point, [] if drawn else step.targets, elements) if kind in POINTED else nothing
     ends = cells_for(end, step.ends, elements) if kind == "drag" else nothing
     if not isinstance(step.label, Type):
         return Label(INDEX[kind], targets, ends, none)
@@ -182,17 +189,23 @@ def cells_for(
     """Returns for each element the cell that lies in one of `boxes` (around `point`): its centre, if that does."""
     made = np.full(len(elements), -1, dtype=np.int8)
     wanted = [Box(*box) for box in boxes] or [Box(point[0] - 3, point[1] - 3, 7, 7)]
-    for index, one in enumerate(elements):
-        if one.kind != "computed" and any(box.holds(*one.box.centre) for box in wanted):
-            made[index] = CENTRE
-    if (made >= 0).any():
-        return made
+    for inner in ([_without_edge(box) for box in wanted], wanted):
+        for index, one in enumerate(elements):
+            if one.kind != "computed" and any(box.holds(*one.box.centre) for box in inner):
+                made[index] = CENTRE
+        if (made >= 0).any():
+            return made
     for index, one in enumerate(elements):
         if one.kind != "computed" and one.box.holds(*point):
             cell = cell_at(one.box, *point)
             if any(box.holds(*cell_point(one.box, cell)) for box in wanted):
                 made[index] = cell
     return made
+
+
+def _without_edge(box: Box) -> Box:
+    """Returns a large target without its right edge."""
+    return Box(box.x, box.y, box.w - _EDGE, box.h) if box.w >= _LARGE[0] and box.h >= _LARGE[1] else box
 
 
 def _compact(look: Look) -> Look:

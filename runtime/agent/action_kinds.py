@@ -1,6 +1,7 @@
 """The kinds of action that a decider chooses among, and how an action is one of them.
 
     Click(x, y, count=2) ─► "double-click" + a place      Scroll(x, y, 0, 3) ─► "scroll-down-3" + a place
+    Drag(a closed path) ─► "drag-around-24" + its centre
     Key("ctrl+a") ─► "key ctrl+a"      Wait(40) ─► "wait-50"      Type(text) ─► "type" + where the text is from
 
 The list is the whole vocabulary of runtime/wire/actions.py but hold and release. It is append-only: a trained network
@@ -10,6 +11,7 @@ knows a kind by its place.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from runtime.wire.actions import (
     LEFT,
@@ -50,6 +52,8 @@ _SCROLLS = {
     for notches in _NOTCHES
 }
 _WAITS = (50, 200, 1000, 3000)
+_RADII = (12, 24, 48)  # pixels: circles that are drawn around a place
+_AROUND = {f"drag-around-{radius}": radius for radius in _RADII}
 KINDS = (
     *_CLICKS,
     "move",
@@ -60,9 +64,12 @@ KINDS = (
     *(f"wait-{ms}" for ms in _WAITS),
     "done",
     "fail",
+    *_AROUND,
 )
+_LEAST_OF_A_CIRCLE = 8  # points
 INDEX = {kind: index for index, kind in enumerate(KINDS)}
-POINTED = frozenset((*_CLICKS, "move", "drag", *_SCROLLS))  # kinds that need a place
+WAITS = frozenset(kind for kind in KINDS if kind.startswith("wait-"))
+POINTED = frozenset((*_CLICKS, "move", "drag", *_SCROLLS, *_AROUND))  # kinds that need a place
 
 
 def kind_of(action: Action) -> str | None:
@@ -78,6 +85,8 @@ def kind_of(action: Action) -> str | None:
         return f"scroll-{name}-{notches}"
     if isinstance(action, Wait):
         return f"wait-{min(_WAITS, key=lambda ms: abs(math.log(ms / max(1, action.ms))))}"
+    if isinstance(action, Drag) and (circle := circle_of(action.path)) is not None:
+        return f"drag-around-{min(_RADII, key=lambda one: abs(math.log(one / circle[2])))}"
     if isinstance(action, Key):
         return f"key {action.chord}" if action.chord in CHORDS else None
     plain = {Move: "move", Drag: "drag", Type: "type", Done: "done", Fail: "fail"}
@@ -93,6 +102,8 @@ def action_at(kind: str, x: int, y: int, end: tuple[int, int] | None = None, tex
         return Scroll(x, y, *_SCROLLS[kind])
     if kind == "drag":
         return Drag(drag_path((x, y), end or (x, y)))
+    if kind in _AROUND:
+        return Drag(circle_path((x, y), _AROUND[kind]))
     if kind == "move":
         return Move(x, y)
     if kind == "type":
@@ -111,3 +122,22 @@ def drag_path(start: tuple[int, int], end: tuple[int, int], points: int = 6) -> 
     shares = [0.0, min(0.5, 4 / far), *(step / points for step in range(1, points + 1))]
     path = [(round(x + share * (to_x - x)), round(y + share * (to_y - y))) for share in sorted(shares)]
     return tuple(dict.fromkeys(path)) if start != end else (start,)
+
+
+def circle_path(centre: tuple[int, int], radius: int, points: int = 24) -> tuple[tuple[int, int], ...]:
+    """Returns a circle from its rightmost point and back to it; what would be off the screen's edge is on it."""
+    turns = [2 * math.pi * step / points for step in range(points + 1)]
+    return tuple(
+        (max(0, round(centre[0] + radius * math.cos(turn))), max(0, round(centre[1] + radius * math.sin(turn))))
+        for turn in turns
+    )
+
+
+def circle_of(path: Sequence[tuple[int, int]]) -> tuple[int, int, float] | None:
+    """Returns the centre and the mean radius of a path that comes back to where it began, None for another."""
+    if len(path) < _LEAST_OF_A_CIRCLE or math.dist(path[0], path[-1]) > 3:
+        return None
+    around = path[:-1]
+    x, y = sum(point[0] for point in around) / len(around), sum(point[1] for point in around) / len(around)
+    radius = sum(math.dist(point, (x, y)) for point in around) / len(around)
+    return (round(x), round(y), radius) if radius >= 1 else None

@@ -8,6 +8,7 @@ Training follows recorded episodes through the same two functions, so the networ
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ VERSION = 1
 REMEMBERED = 6  # actions that the network sees
 _MOST_PLACES = 96
 _MOST_KEYS = 256
+_LONGEST_SHOWN = 12  # characters
+_LARGEST_RECALLED = 4000  # square pixels
+_CERTAINTY_OF_MEMORY = 0.3
 
 
 class Deed(msgspec.Struct, array_like=True):
@@ -40,6 +44,7 @@ class Deed(msgspec.Struct, array_like=True):
 class Memory(msgspec.Struct, array_like=True):
     """keys: CRC-32 of the elements seen last, with their places; contents: without them.
 
+    shown: short texts and where their middles stood, also of those that stand there no more.
     circles: CRC-32 of (screen, action). guided: the rules have the job, and `guide` is their memory.
     """
 
@@ -55,6 +60,7 @@ class Memory(msgspec.Struct, array_like=True):
     circles: list[int] = []
     guided: bool = False
     guide: bytes = b""
+    shown: list[tuple[int, int, str]] = []
 
     def observe(self, keys: list[int], contents: list[int]) -> None:
         """Notes what is seen now, and whether the last action changed it. Call once a look, before `record`."""
@@ -64,6 +70,25 @@ class Memory(msgspec.Struct, array_like=True):
             self.deeds[-1] = msgspec.structs.replace(last, changed=last.changed or screen != self.screen)
         self.screen = screen
         self.keys, self.contents = keys[:_MOST_KEYS], contents[:_MOST_KEYS]
+
+    def read(self, elements: list[Element]) -> None:
+        """Notes what stands where. Call once a look, after the look was made."""
+        now = [one for one in elements if one.kind == "line" and 0 < len(one.text) <= _LONGEST_SHOWN]
+        old = [(x, y, text) for x, y, text in self.shown if not any(one.box.holds(x, y) for one in now)]
+        self.shown = [*old, *((*one.box.centre, one.text) for one in now)][-_MOST_PLACES:]
+
+    def recalled(self, elements: list[Element]) -> list[Element]:
+        """Returns the elements; an empty one that is small has the one text that stood in it before."""
+        made = []
+        for one in elements:
+            if one.text == "" and one.kind not in ("patch", "area") and one.box.area <= _LARGEST_RECALLED:
+                texts = [text for x, y, text in self.shown if one.box.holds(x, y)]
+                if len(texts) == 1 and not any(
+                    other.text and one.box.holds(*other.box.centre) for other in elements if other is not one
+                ):
+                    one = replace(one, text=texts[0], certainty=_CERTAINTY_OF_MEMORY)
+            made.append(one)
+        return made
 
     def record(self, kind: str, point: tuple[int, int], end: tuple[int, int], text: str) -> None:
         """Notes an action. `text` is what is typed, or what stands where it points."""

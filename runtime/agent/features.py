@@ -3,7 +3,7 @@
     words   (n, WORD_DIMS)     each word of the instruction: its shape, its place, what of it was done or is to be seen
     deeds   (REMEMBERED, …)    the last actions
     boxes   (m, BOX_DIMS)      each element: kind, place, colours, thumbnail, what its text is to the instruction
-    alike   (n, m, ALIKE)      word against element: spelled alike, equal, of its colour
+    alike   (n, m, ALIKE)      word against element: spelled alike, equal, of its colour, as large a number
     grams   of words, deeds, boxes: hashed letter groups, summed through the network's own table before it runs
 
 Training and running share this file.
@@ -11,6 +11,7 @@ Training and running share this file.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,12 +26,15 @@ from runtime.agent.blocks import packed
 from runtime.agent.deeds import REMEMBERED, Memory
 from runtime.agent.elements import ELEMENT_KINDS, Element
 from runtime.agent.grams import padded, spelling
-from runtime.agent.words import COLOURS, ORDINALS
+from runtime.agent.words import COLOURS, MONTHS, NUMBERS, ORDINALS
 
 Floats = NDArray[np.float32]
 
 MOST_WORDS = 64
-ALIKE = 5
+_LONGEST_MEASURE = 16  # characters
+_MOST_PARTS_OF_A_NUMBER = 5  # words and signs: -1,234.5
+ALIKE = 7
+SPELLED = 5  # of ALIKE, what is no number
 WORD_DIMS = 22
 DEED_DIMS = len(KINDS) + 8
 BOX_PLAIN_DIMS = 86
@@ -38,6 +42,7 @@ BOX_DIMS = BOX_PLAIN_DIMS + THUMB * THUMB
 SCREEN_DIMS = 12
 _WORD = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
+_PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def look_of(
     """Returns the numbers of a look. `memory` is as it was before this look (its keys are the last look's). Raises
     GateClosed."""
     words = words_of(instruction)
+    elements = memory.recalled(elements)
     alike, equal = _alike(words, elements)
     boxes = _boxes(pixels, elements, instruction, memory, keys, alike)
     boxes[:, BOX_PLAIN_DIMS:] = _thumbnails(pixels, elements, gate)
@@ -150,14 +156,15 @@ def _words_alone(instruction: str) -> Floats:
     words = words_of(instruction)
     made = np.zeros((len(words), WORD_DIMS), dtype=np.float32)
     clauses = 0
-    for row, word in enumerate(words):
-        text = word.text
-        number = float(text) if text.isdigit() and len(text) < 8 else 0.0
-        clauses += text in ".,;" or text.lower() in ("and", "then")
+    for row, (word, value) in enumerate(zip(words, signed_values(words), strict=True)):
+        text, lowered = word.text, word.text.lower()
+        number = float(value or 0)
+        size = math.copysign(min(math.log1p(abs(number)), 10) / 5, number)
+        clauses += text in ".,;" or lowered in ("and", "then")
         made[row, :18] = (
             row / 20, (len(words) - row) / 20, len(text) / 10, text.isalpha(), text.isdigit(), text[0].isupper(),
-            text.isupper() and len(text) > 1, not text[0].isalnum(), word.quoted, number / 10 if number <= 30 else 0,
-            min(np.log1p(number), 10) / 5, text.lower() in COLOURS, ORDINALS.get(text.lower(), 0) / 5,
+            text.isupper() and len(text) > 1, not text[0].isalnum(), word.quoted,
+            number / 10 if abs(number) <= 30 else 0, size, lowered in COLOURS, ORDINALS.get(lowered, 0) / 5,
             False, clauses / 4, word.start > 0 and instruction[word.start - 1] == " ",
             word.end < len(instruction) and instruction[word.end] == " ", 1,
         )  # fmt: skip
@@ -165,7 +172,11 @@ def _words_alone(instruction: str) -> Floats:
 
 
 def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Returns (n, m, ALIKE): best spelling of a word in it, equal but for case, equal, share of it, of its colour."""
+    """Returns (n, m, ALIKE) and, as (n, m), whether a word is equal to one in an element but for case.
+
+    0 best spelling of a word in it · 1 equal but for case · 2 equal · 3 share of it · 4 of its colour
+    5 the same number (05 and 5, May and 5, five) · 6 how much larger the element's number is, in -1 … 1
+    """
     made = np.zeros((len(words), len(elements), ALIKE), dtype=np.float32)
     if not words or not elements:
         return made, np.zeros((len(words), len(elements)), dtype=np.bool_)
@@ -183,10 +194,13 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
         made[:, written, 1] = np.logical_or.reduceat(caseless[:, own], starts, axis=1)
         made[:, written, 2] = np.logical_or.reduceat(exact[:, own], starts, axis=1)
         made[:, written, 3] = made[:, written, 1] / sizes.astype(np.float32)
+        same = _same_values(signed_values(words), [value_of(name) for name in names])
+        made[:, written, 5] = np.logical_or.reduceat(same[:, own], starts, axis=1)
+        _compare(made, signed_values(words), elements, parts)
     for row, word in enumerate(words):
-        wanted = COLOURS.get(word.text.lower())
-        if wanted is not None:
-            made[row, :, 4] = _of_colour(elements, wanted)
+        colour = COLOURS.get(word.text.lower())
+        if colour is not None:
+            made[row, :, 4] = _of_colour(elements, colour)
     return made, made[..., 1] > 0
 
 
@@ -207,6 +221,55 @@ def _equal(words: list[str], names: list[str]) -> tuple[NDArray[np.bool_], NDArr
             same[row, places.get(word, [])] = True
         made.append(same)
     return made[0], made[1]
+
+
+def value_of(word: str) -> int | None:
+    """Returns the number that a word stands for: 05 and 5th are 5, so are May and five; None for other words."""
+    match = _PLACE.fullmatch(word)
+    if match is not None:
+        return int(match.group(1)) if len(match.group(1)) < 8 else None
+    if word in MONTHS:
+        return MONTHS[word]
+    lowered = word.lower()
+    return NUMBERS.get(lowered, ORDINALS.get(lowered))
+
+
+def signed_values(words: tuple[Word, ...]) -> list[int | None]:
+    """Returns what each word stands for as a number; a minus stands right before it and after no other word."""
+    found: list[int | None] = []
+    for place, word in enumerate(words):
+        value = value_of(word.text)
+        before = words[place - 1] if place else None
+        if value and before is not None and before.text in "-−–" and before.end == word.start:
+            joined = place > 1 and words[place - 2].end == before.start and words[place - 2].text.isalnum()
+            value = value if joined else -value
+        found.append(value)
+    return found
+
+
+def _same_values(wanted: list[int | None], values: list[int | None]) -> NDArray[np.bool_]:
+    """Returns (words, names) bool: which stand for the same number."""
+    made = np.zeros((len(wanted), len(values)), dtype=np.bool_)
+    for row, one in enumerate(wanted):
+        if one is not None:
+            made[row] = [one == value for value in values]
+    return made
+
+
+def _compare(made: Floats, wanted: list[int | None], elements: list[Element], parts: list[list[str]]) -> None:
+    """Fills in, for elements that are one number, whether a word is the same and how much larger the element's is."""
+    for column, part in enumerate(parts):
+        number = number_in(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
+        if number is not None:
+            made[:, column, 5] = [one == number for one in wanted]
+            made[:, column, 6] = [0 if one is None else _larger(number, one) for one in wanted]
+
+
+def _larger(number: float, than: float) -> float:
+    """Returns how much larger a number is, in -1 … 1, with a step at equality."""
+    if number == than:
+        return 0.0
+    return math.copysign(0.4 + 0.6 * min(1.0, abs(number - than) / (1 + abs(than))), number - than)
 
 
 def _of_colour(elements: list[Element], wanted: tuple[int, int, int]) -> Floats:
@@ -238,6 +301,16 @@ def number_in(text: str) -> float | None:
         return None
     digits = re.sub(r"[^\d.\-]", "", text)
     return float(digits) if digits.strip("-.") else None
+
+
+def measure_of(text: str) -> tuple[str, tuple[float, ...]] | None:
+    """Returns the unit and the size of a text such as -5, $1,200 or 2h 35m; None for what is no measure."""
+    text = text.strip()
+    number = number_in(text)
+    if number is not None:
+        return text.strip("-+0123456789,."), (number,)
+    sizes = tuple(float(digits) for digits in re.findall(r"\d+", text))
+    return (re.sub(r"\d+", "0", text), sizes) if sizes and len(text) <= _LONGEST_MEASURE else None
 
 
 def _boxes(
@@ -302,15 +375,15 @@ def _coloured(elements: list[Element]) -> Floats:
 
 
 def _written(elements: list[Element], instruction: str, alike: Floats) -> Floats:
-    """20 numbers: what kind of text it is, its rank among the numbers, and what of the instruction it is."""
+    """20 numbers: what kind of text it is, its rank among those of its unit, and what of the instruction it is."""
     made = np.zeros((len(elements), 20), dtype=np.float32)
     lowered = instruction.lower()
-    values = [number_in(one.text) for one in elements]
-    sizes = sorted(
-        {value for value, one in zip(values, elements, strict=True) if value is not None and one.kind != "computed"}
-    )
+    measures = [measure_of(one.text) for one in elements]
+    sizes: dict[str, list[tuple[float, ...]]] = {}
+    for unit, size in sorted({one for one in measures if one is not None}):
+        sizes.setdefault(unit, []).append(size)
     seen: dict[tuple[str, str], int] = {}
-    for row, (one, value) in enumerate(zip(elements, values, strict=True)):
+    for row, (one, measure) in enumerate(zip(elements, measures, strict=True)):
         text = one.text.strip()
         if not text:
             continue
@@ -326,10 +399,11 @@ def _written(elements: list[Element], instruction: str, alike: Floats) -> Floats
             whole and f'"{text.lower()}"' in lowered, place / max(1, len(lowered)) if whole else 0,
             share if whole else 0, nth / 4, nth == 0,
         )  # fmt: skip
-        if value is not None and sizes:
-            rank = sizes.index(value) if value in sizes else 0
-            made[row, 16:19] = rank / 10, rank == 0, rank == len(sizes) - 1
-            made[row, 19] = np.sign(value) * min(np.log1p(abs(value)), 10) / 5
+        if measure is not None:
+            of_unit, first = sizes[measure[0]], measure[1][0]
+            rank = of_unit.index(measure[1])
+            made[row, 16:19] = rank / 10, rank == 0, rank == len(of_unit) - 1
+            made[row, 19] = math.copysign(min(math.log1p(abs(first)), 10) / 5, first)
     return made
 
 
@@ -410,7 +484,7 @@ def _thumbnails(pixels: NDArray[np.uint8], elements: list[Element], gate: GateTo
     return thumbnails(pixels, [one.box for one in elements], [packed(one.fill) for one in elements], gate)
 
 
-PAIRS = 18
+PAIRS = 20
 
 
 def pairs_of(look: Look) -> Floats:
@@ -418,6 +492,7 @@ def pairs_of(look: Look) -> Floats:
 
     0-4 alike (word and box) · 5-6 how far right, down · 7 one row · 8 one column · 9-10 around, inside · 11 next to the
     right · 12 next below · 13 a deed on a box · 14-15 the following, the preceding word · 16 equal boxes · 17 same size
+    18-19 the same number, a larger one (word and box)
     """
     words, deeds, count = len(look.words), len(look.deeds), len(look.boxes)
     first = 1 + words + deeds
@@ -429,8 +504,9 @@ def pairs_of(look: Look) -> Floats:
     if not count:
         return made
     alike = look.alike.transpose(2, 0, 1)
-    made[:ALIKE, 1 : 1 + words, first:] = alike
-    made[:ALIKE, first:, 1 : 1 + words] = alike.transpose(0, 2, 1)
+    for start, part in ((0, alike[:SPELLED]), (18, alike[SPELLED:])):
+        made[start : start + len(part), 1 : 1 + words, first:] = part
+        made[start : start + len(part), first:, 1 : 1 + words] = part.transpose(0, 2, 1)
     x, y, w, h = look.places.T
     middle_x, middle_y = x + w / 2, y + h / 2
     across, down = middle_x[None, :] - middle_x[:, None], middle_y[None, :] - middle_y[:, None]

@@ -72,6 +72,27 @@ def answer_of(outputs: Sequence[Floats], temperature: float = 1.0) -> Answer:
     )
 
 
+def random_answer(count: int, seed: int) -> Answer:
+    """Returns an answer that clicks one of `count` elements by chance: the floor of every measurement."""
+    target = np.random.default_rng(seed).dirichlet(np.ones(count)).astype(np.float32)
+    kinds = np.zeros(len(KINDS), dtype=np.float32)
+    kinds[KINDS.index("click")] = 1
+    cells = np.zeros((count, 2, CELLS), dtype=np.float32)
+    cells[:, :, CENTRE] = 1
+    nothing = np.zeros(0, dtype=np.float32)
+    return Answer(
+        kinds=kinds,
+        sources=np.array([1, 0, 0], dtype=np.float32),
+        target=target,
+        end=target,
+        source=target,
+        cells=cells,
+        starts=nothing,
+        ends=nothing,
+        letters=np.zeros((SLOTS, 1), dtype=np.float32),
+    )
+
+
 def softmax(logits: Floats) -> Floats:
     if not logits.size:
         return logits

@@ -10,12 +10,14 @@ when it is not sure enough it asks.
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from kernels.gate.word import GateClosed, GateToken
-from runtime.agent.action_kinds import INDEX
+from runtime.agent.action_kinds import INDEX, KINDS, WAITS
 from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deciding import Decider, GramTable
@@ -23,7 +25,7 @@ from runtime.agent.deeds import Memory, keys_of, pack, unpack
 from runtime.agent.elements import Element, find_elements, readable
 from runtime.agent.errors import AssetMissing
 from runtime.agent.features import forget_instructions, look_of, words_of
-from runtime.agent.plans import Answer, Plan, plan_of
+from runtime.agent.plans import Answer, Plan, plan_of, random_answer
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader
 from runtime.agent.text_reader import TextReader
@@ -31,8 +33,9 @@ from runtime.desktop.frame import Frame
 from runtime.wire.actions import Ask, Fail, Wait
 
 READER, DECIDER, TABLE, SETTINGS = "read", "decide", "grams.npz", "agent.json"
-_MOST_STEPS = 200
+_MOST_STEPS = 500
 _MOST_SAME = 2  # the same action on the same screen, before another one is taken
+_MOST_SAME_WAITS = 40  # a wait may be meant so
 _MOST_UNCHANGED = 8  # actions in a row that change nothing
 _PAUSE_MS = 200
 
@@ -42,12 +45,14 @@ class Settings(msgspec.Struct, frozen=True):
 
     alphabet: the reader's characters. temperature: divides the logits, so that chances are frequencies. ask_below: a
     plan less sure is not carried out. guide_below: a job whose first plan is less sure is given to the rules.
+    ablation: what is taken away, to measure what it is worth: "", "random" (chance chooses) or "no-memory".
     """
 
     alphabet: str
     temperature: float = 1.0
     ask_below: float = 0.0
     guide_below: float = 0.0
+    ablation: Literal["", "random", "no-memory"] = ""
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,9 @@ class ScreenAgent:
         seen = self.see(view, gate)
         if not seen.elements or not words_of(instruction):
             return _nothing_to_see(memory)
-        look = look_of(view.pixels, seen.elements, instruction, memory, seen.keys, gate)
-        answer = self._decider.answer(look, gate)
+        answer = self._answer(view, seen, instruction, memory, gate)
         memory.observe(*seen.keys)
+        memory.read(seen.elements)
         if _unchanged(memory) >= _MOST_UNCHANGED:
             return Decision(Fail(f"the last {_MOST_UNCHANGED} actions changed nothing"), pack(memory), 0.0)
         plan = self._plan(answer, seen, instruction, memory)
@@ -119,6 +124,13 @@ class ScreenAgent:
             region = tuple(seen.elements[plan.target].box.grown(0, view.width, view.height))
         return Decision(plan.action, pack(memory), plan.confidence, region)  # type: ignore[arg-type]
 
+    def _answer(self, view: Frame, seen: Seen, instruction: str, memory: Memory, gate: GateToken | None) -> Answer:
+        """Returns the network's chances, or what an ablation puts in their place. Raises GateClosed."""
+        if self._settings.ablation == "random":
+            return random_answer(len(seen.elements), zlib.crc32(f"{instruction}/{memory.step}".encode()))
+        known = Memory() if self._settings.ablation == "no-memory" else memory
+        return self._decider.answer(look_of(view.pixels, seen.elements, instruction, known, seen.keys, gate), gate)
+
     def _plan(self, answer: Answer, seen: Seen, instruction: str, memory: Memory) -> Plan:
         """Returns the likeliest plan that was not carried out on this very screen before."""
         kinds, target = answer.kinds.copy(), answer.target.copy()
@@ -126,7 +138,8 @@ class ScreenAgent:
         while True:
             current = Answer(**{**vars(answer), "target": target})
             plan = plan_of(current, seen.elements, words, instruction, self._settings.alphabet, kinds)
-            if memory.times(plan.kind, plan.point, plan.end, plan.label) < _MOST_SAME or plan.confidence <= 0:
+            most = _MOST_SAME_WAITS if plan.kind in WAITS else _MOST_SAME
+            if memory.times(plan.kind, plan.point, plan.end, plan.label) < most or plan.confidence <= 0:
                 return plan
             if plan.target >= 0 and (target > 1e-3).sum() > 1:
                 target[plan.target] = 0
@@ -147,12 +160,12 @@ class ScreenAgent:
 
 
 def _unchanged(memory: Memory) -> int:
-    """Returns how many of the last actions, in a row, changed nothing."""
+    """Returns how many of the last actions, in a row, changed nothing; a wait is none."""
     count = 0
     for deed in reversed(memory.deeds):
         if deed.changed:
             break
-        count += 1
+        count += KINDS[deed.kind] not in WAITS
     return count
 
 

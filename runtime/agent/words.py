@@ -135,6 +135,33 @@ ORDINALS = {
         start=1,
     )
 } | {"last": -1}
+MONTHS = {
+    name: place
+    for place, month in enumerate(
+        (
+            "January",
+            "February",
+            "March",
+            "April",
+            "May",
+            "June",
+            "July",
+            "August",
+            "September",
+            "October",
+            "November",
+            "December",
+        ),
+        start=1,
+    )
+    for name in (month, month[:3])
+}
+NUMBERS = {
+    word: number
+    for number, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
+}
 COLOURS = {  # name -> (red, green, blue); the sixteen of HTML 4 and what else people say
     "black": (0, 0, 0),
     "white": (255, 255, 255),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runtime.agent.action_kinds import INDEX, KINDS, POINTED, action_at, drag_path, kind_of
+from runtime.agent.action_kinds import INDEX, KINDS, POINTED, action_at, circle_of, circle_path, drag_path, kind_of
 from runtime.wire.actions import MIDDLE, Action, Ask, Click, Hold, Key, Scroll, Wait
 
 
@@ -45,3 +45,12 @@ def test_a_drag_begins_with_a_small_step_and_ends_where_it_should() -> None:
     assert 0 < path[1][0] - 10 <= 6
     assert list(path) == sorted(path)
     assert drag_path((5, 5), (5, 5)) == ((5, 5),)
+
+
+def test_a_circle_is_known_by_its_centre_and_radius() -> None:
+    x, y, radius = circle_of(circle_path((60, 50), 20)) or (0, 0, 0.0)
+    assert (x, y) == (60, 50)
+    assert radius == pytest.approx(20, abs=0.5)
+    assert min(min(point) for point in circle_path((5, 5), 48)) == 0
+    assert circle_of(drag_path((10, 10), (110, 10))) is None
+    assert circle_of([(5, 5)] * 12) is None

@@ -6,8 +6,12 @@ import pytest
 
 from runtime.agent.action_kinds import KINDS
 from runtime.agent.deeds import REMEMBERED, Memory, pack, unpack
+from runtime.agent.elements import Element
 from runtime.agent.errors import StateUnreadable
+from runtime.agent.geometry import Box
 from runtime.agent.protocol import STATE_LIMIT_BYTES
+
+WHITE = (255, 255, 255)
 
 
 def test_it_survives_a_hand_over() -> None:
@@ -52,3 +56,26 @@ def test_its_state_is_bounded() -> None:
 def test_a_foreign_state_is_refused(state: bytes) -> None:
     with pytest.raises(StateUnreadable):
         unpack(state)
+
+
+def test_an_empty_element_has_the_text_that_stood_in_it_before() -> None:
+    memory = Memory()
+    memory.read([Element("line", Box(25, 60, 10, 14), "5", 1.0, WHITE, WHITE)])
+    empty = [Element("shape", Box(20, 56, 21, 22), "", 0.0, WHITE, WHITE)]
+    (seen,) = unpack(pack(memory)).recalled(empty)
+    assert seen.text == "5"
+    assert seen.certainty < 0.5
+    large = [Element("panel", Box(0, 0, 200, 200), "", 0.0, WHITE, WHITE)]
+    assert memory.recalled(large) == large
+    taken = [*empty, Element("line", Box(24, 60, 10, 14), "7", 1.0, WHITE, WHITE)]
+    assert memory.recalled(taken) == taken, "what stands there now is not covered up by a memory"
+
+
+def test_what_is_written_over_is_forgotten_and_memory_stays_small() -> None:
+    memory = Memory()
+    memory.read([Element("line", Box(0, 0, 20, 10), "old", 1.0, WHITE, WHITE)])
+    memory.read([Element("line", Box(0, 0, 20, 10), "new", 1.0, WHITE, WHITE)])
+    assert [text for _, _, text in memory.shown] == ["new"]
+    for row in range(400):
+        memory.read([Element("line", Box(0, 20 * row, 20, 10), f"row {row}", 1.0, WHITE, WHITE)])
+    assert len(pack(memory)) < STATE_LIMIT_BYTES / 4

@@ -12,7 +12,19 @@ from runtime.agent.blocks import BlockFinder
 from runtime.agent.deciding import TOKEN_STEP, GramTable, feeds_of, parted
 from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import ELEMENT_KINDS, MOST_ELEMENTS, Element, find_elements, readable
-from runtime.agent.features import BOX_DIMS, MOST_WORDS, PAIRS, WORD_DIMS, Look, look_of, pairs_of, words_of
+from runtime.agent.features import (
+    BOX_DIMS,
+    MOST_WORDS,
+    PAIRS,
+    WORD_DIMS,
+    Look,
+    look_of,
+    measure_of,
+    pairs_of,
+    signed_values,
+    value_of,
+    words_of,
+)
 from runtime.agent.geometry import Box
 from runtime.agent.grams import BUCKETS, padded, spelling
 from runtime.agent.recognition import Reading
@@ -166,3 +178,64 @@ def test_spelling_of_many_is_that_of_each() -> None:
     words = ["Submit", "submit", "lO1", "a", "", "Submit"]
     np.testing.assert_array_equal(spelling(words), np.concatenate([spelling([word]) for word in words]))
     assert spelling([]).shape[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("05", 5),
+        ("5th", 5),
+        ("May", 5),
+        ("may", None),
+        ("five", 5),
+        ("Fifth", 5),
+        ("Aug", 8),
+        ("x5", None),
+        ("last", -1),
+    ],
+)
+def test_a_number_is_the_same_however_it_is_written(word: str, value: int | None) -> None:
+    assert value_of(word) == value
+
+
+def test_a_minus_belongs_to_a_number_unless_it_joins_two() -> None:
+    assert signed_values(words_of("Turn to -7")) == [None, None, None, -7]
+    assert [value for value in signed_values(words_of("08-05-2016")) if value] == [8, 5, 2016]
+
+
+def test_numbers_are_compared_with_what_stands_on_the_screen() -> None:
+    elements = [
+        Element("line", Box(10, 10, 80, 10), "August 2016", 0.9, (0, 0, 0), WHITE),
+        Element("line", Box(10, 30, 10, 10), "5", 0.9, (0, 0, 0), WHITE),
+        Element("line", Box(40, 30, 10, 10), "-7", 0.9, (0, 0, 0), WHITE),
+    ]
+    made = look_of(PIXELS, elements, "Pick 08/05 or -7", Memory(), keys_of(PIXELS, elements))
+    texts = [word.text for word in words_of("Pick 08/05 or -7")]
+    eight, five, seven = (texts.index(text) for text in ("08", "05", "7"))
+    assert made.alike[eight, :, 5].tolist() == [1, 0, 0]
+    assert made.alike[five, :, 5].tolist() == [0, 1, 0]
+    assert made.alike[seven, :, 5].tolist() == [0, 0, 1]
+    assert made.alike[eight, 1, 6] < 0 < made.alike[seven, 1, 6]
+    pairs, first = pairs_of(made), 1 + len(made.words) + len(made.deeds)
+    assert pairs[18, 1 + five, first + 1] == pairs[18, first + 1, 1 + five] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "measure"),
+    [("$45", ("$", (45.0,))), ("2h 35m", ("0h 0m", (2.0, 35.0))), ("-7", ("", (-7.0,))), ("OK", None), (". - ", None)],
+)
+def test_a_measure_has_a_unit_and_a_size(text: str, measure: object) -> None:
+    assert measure_of(text) == measure
+
+
+def test_the_least_of_a_unit_is_known() -> None:
+    texts = ("$45", "$7", "3", "10", "2h 5m", "1h 59m")
+    elements = [
+        Element("line", Box(10, 10 * row, 40, 8), text, 0.9, (0, 0, 0), WHITE) for row, text in enumerate(texts)
+    ]
+    at = next(column for column in range(BOX_DIMS) if look(elements=elements).boxes[:, column].tolist() == IS_LEAST)
+    cheaper = [*elements, Element("line", Box(10, 90, 40, 8), "$3", 0.9, (0, 0, 0), WHITE)]
+    assert look(elements=cheaper).boxes[:, at].tolist() == [0, 0, 1, 0, 0, 1, 1]
+
+
+IS_LEAST = [0, 1, 1, 0, 0, 1]
