@@ -32,11 +32,17 @@ def evaluate() -> None:
     "--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A bundle to install, too."
 )
 @click.option(
-    "--wording",
-    default="plain",
+    "--ablation",
+    default="none",
     show_default=True,
-    type=click.Choice(["plain", "paraphrased", "shuffled"]),
-    help="Says the instructions in other words, or in no order: what success owes to reading them.",
+    type=click.Choice(["none", "paraphrased", "shuffled", "random", "no-memory"]),
+    help="Takes a part away, on training pages only: other words, words in no order, chance as decider, no memory.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A report.json of another agent or an oracle, whose success stands in a column; more than one may be given.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 16), help="So many at once.")
 @click.option("--out", default="out/eval", show_default=True, type=click.Path(path_type=Path), help="Report, logs.")
@@ -49,7 +55,8 @@ def miniwob(
     agent: str,
     model: str,
     bundle: Path | None,
-    wording: str,
+    ablation: str,
+    beside: tuple[Path, ...],
     workers: int,
     out: Path,
     as_json: bool,
@@ -66,7 +73,9 @@ def miniwob(
     splits = {name: next((kind for kind in ("train", "unseen") if name in lists[kind]), "other") for name in names}
     if seeds.startswith("train-"):
         raise click.UsageError("seeds that begin with 'train-' are those of the demonstrations; take another prefix")
-    report = _run(splits, episodes, seeds, agent, model, bundle, wording, workers, out.resolve())
+    if ablation != "none" and set(splits.values()) != {"train"}:
+        raise click.UsageError("ablations are measured on training pages alone; leave the others out")
+    report = _run(splits, episodes, seeds, agent, model, bundle, ablation, beside, workers, out.resolve())
     if as_json:
         print_json(report)
     else:
@@ -80,17 +89,19 @@ def _run(
     agent: str,
     model: str,
     bundle: Path | None,
-    wording: str,
+    ablation: str,
+    beside: tuple[Path, ...],
     workers: int,
     out: Path,
 ) -> dict[str, Any]:
     from runtime.agent.protocol import check_kind
     from runtime.demo.show import POLICY, TRACE
+    from runtime.evaluation import ablation as ablations
     from runtime.evaluation import unseen
     from runtime.evaluation.miniwob import human_medians_s
     from runtime.evaluation.page_report import write_page
     from runtime.evaluation.player import Episode
-    from runtime.evaluation.scores import summary, wilson
+    from runtime.evaluation.scores import set_beside, summary, wilson
     from runtime.evaluation.trial import Trial, run_trial
 
     check_kind(agent)
@@ -99,6 +110,10 @@ def _run(
         commit: str | None = unseen.committed(bundle)
     else:
         commit = unseen.head()
+    if ablation in ablations.OF_BUNDLE:
+        whole = bundle or BUNDLES / f"{agent}.ihb"
+        (out / "ablated").mkdir(parents=True, exist_ok=True)
+        bundle = ablations.ablated(whole, ablation, out / "ablated" / whole.name)
     trial = Trial(
         tasks=tuple(splits),
         episodes=episodes,
@@ -112,7 +127,7 @@ def _run(
         folder=out,
         workers=workers,
         wants_pictures=is_open,
-        wording=wording,
+        wording=ablation if ablation in ablations.OF_WORDING else "plain",
     )
 
     def tell(task: str, of_task: list[Episode]) -> None:
@@ -127,12 +142,13 @@ def _run(
         "agent": agent,
         "split": ", ".join(sorted(set(splits.values()))),
         "seeds": seeds,
-        "wording": wording,
+        "ablation": ablation,
         "commit": commit,
         "bundles": {path.name: unseen.sha256_of(path) for path in bundles},
         **summary(splits, outcome.episodes, human_medians_s()),
         "seconds": round(outcome.seconds, 1),
     }
+    set_beside(report, [_read_report(path) for path in beside])
     if not is_open:
         unseen.write_down(report)
     write_page(report, outcome.shots if is_open else (), out / "report.html")
@@ -221,8 +237,21 @@ def _as_json(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2) + "\n"
 
 
+def _read_report(path: Path) -> dict[str, Any]:
+    """Returns an earlier report; click.UsageError where the file holds none."""
+    import json
+
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+        _ = [(row["name"], row["success_rate"]) for row in report["tasks"]], report["agent"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(f"{path} is no report of 'idlehands eval' or 'make oracles': {error!r}") from error
+    return report
+
+
 def print_report(report: dict[str, Any]) -> None:
-    columns = ("task", "won", "95 %", "raw 1", "raw>0", "cut", "p50 s", "x person", "by")
+    others = report.get("beside", [])
+    columns = ("task", "won", "95 %", "raw 1", "raw>0", "cut", "p50 s", "x person", "by", *others)
     rows = [
         (
             row["name"],
@@ -234,6 +263,7 @@ def print_report(report: dict[str, Any]) -> None:
             "" if row["episode_s_p50"] is None else row["episode_s_p50"],
             "" if row["human_multiple"] is None else row["human_multiple"],
             row["human_source"].split()[0] if row["human_source"] else "",
+            *("" if row["beside"].get(name) is None else f"{row['beside'][name]:.2f}" for name in others),
         )
         for row in report["tasks"]
     ]

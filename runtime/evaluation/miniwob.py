@@ -167,6 +167,10 @@ class MiniwobDriver:
             raise RuntimeError("finished() before start()")
         return await self._finish
 
+    async def give_up(self) -> None:
+        """Ends a running episode without a reward, as its time limit would."""
+        await self._browser.evaluate("core.EP_TIMER === null || core.endEpisode(0)")
+
     async def picture(self) -> bytes:
         """Returns what the page shows below its end cover, as PNG. For when no agent looks at it any more."""
         await self._browser.evaluate("core.cover_div.style.visibility = 'hidden'")

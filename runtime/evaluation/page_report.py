@@ -43,18 +43,20 @@ def write_page(report: dict[str, Any], shots: Sequence[Shot], path: Path) -> Non
         f"<p>{report['episodes']} episodes of {len(report['tasks'])} tasks, seeds {html.escape(report['seeds'])}-N,"
         f" commit {html.escape(str(report['commit']))}, {report['seconds']:.0f} s.</p>"
     )
-    parts.append(_table(report["tasks"]))
+    parts.append(_table(report["tasks"], report.get("beside", ())))
     if shots:
         parts.append("<h2>Failures</h2>")
         parts += [_figure(shot) for shot in shots]
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["<table><tr>" + "".join(f"<th>{title}</th>" for title, _ in _COLUMNS) + "</tr>"]
+def _table(rows: Sequence[dict[str, Any]], others: Sequence[str]) -> str:
+    titles = [title for title, _ in _COLUMNS] + list(others)
+    lines = ["<table><tr>" + "".join(f"<th>{html.escape(title)}</th>" for title in titles) + "</tr>"]
     for row in sorted(rows, key=lambda row: (row["success_rate"] or 0.0, row["name"])):
         weak = " class=weak" if (row["success_rate"] or 0.0) < 0.9 else ""
-        cells = "".join(f"<td>{html.escape(_cell(row[key]))}</td>" for _, key in _COLUMNS)
+        values = [row[key] for _, key in _COLUMNS] + [row["beside"].get(name) for name in others]
+        cells = "".join(f"<td>{html.escape(_cell(value))}</td>" for value in values)
         lines.append(f"<tr{weak}>{cells}</tr>")
     return "\n".join([*lines, "</table>"])
 

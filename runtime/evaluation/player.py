@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runtime.daemon.client import Client, DaemonRefused
-from runtime.evaluation.miniwob import MiniwobDriver, Started, is_success
+from runtime.evaluation.miniwob import Finish, MiniwobDriver, Started, is_success
 from runtime.evaluation.sheet import Shot
 from runtime.evaluation.watch import Action, Watch
 from runtime.evaluation.wording import worded
@@ -20,6 +20,7 @@ from runtime.jobs.job_file import parse_jobs
 
 LONGEST_S = 60.0
 GRACE_AFTER_PAGE_S = 5.0
+GRACE_AFTER_JOB_S = 1.0  # what was done last may still be answered
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Player:
         started = await self.driver.start(seed, max_time_s=max_time_s)
         job = await self._submit(started)
         on_submitted()
-        finish = await self.driver.finished()
+        finish = await self._reward(job)
         await self._see_job_over(job)
         actions = self.watch.actions.get(job, [])
         was_cut = job in self.watch.yields
@@ -99,6 +100,22 @@ class Player:
         marks = [(action.x, action.y, action.text) for action in actions if action.x >= 0]
         title = f"{task} {finish.elapsed_s * 1000:.0f} ms"
         return episode, Shot(title, started.utterance, episode.success, await self.driver.picture(), marks)
+
+    async def _reward(self, job: str) -> Finish:
+        """Waits for the page's reward; an episode whose agent has stopped is not left to run out."""
+        rewarded, over = (
+            asyncio.ensure_future(self.driver.finished()),
+            asyncio.ensure_future(self.watch.until_over(job)),
+        )
+        try:
+            await asyncio.wait((rewarded, over), return_when=asyncio.FIRST_COMPLETED)
+            if not rewarded.done():
+                await asyncio.wait((rewarded,), timeout=GRACE_AFTER_JOB_S)
+            if not rewarded.done():
+                await self.driver.give_up()
+            return await rewarded
+        finally:
+            over.cancel()
 
     async def _submit(self, started: Started) -> str:
         self.watch.acted.clear()

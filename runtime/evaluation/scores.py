@@ -16,10 +16,9 @@ from typing import Any
 
 from runtime.evaluation.miniwob import human_multiple
 from runtime.evaluation.player import Episode
+from runtime.jobs.tempo import CLICK_S, HOME_S, KEY_S, THINK_S
 
 Z_95 = 1.959964
-# Keystroke-level model, seconds: think once, point and click, press a key, home on the keyboard.
-THINK_S, CLICK_S, KEY_S, HOME_S = 1.35, 1.3, 0.2, 0.8
 _WHEEL = ("button 4", "button 5", "button 6", "button 7")
 
 
@@ -100,3 +99,18 @@ def summary(
         "step_ms_p50": round(statistics.median(steps_us) / 1000, 3) if steps_us else None,
         "tasks": rows,
     }
+
+
+def set_beside(report: dict[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
+    """Adds what others reached on the same tasks: `beside` names them, and each row has their success rates by name."""
+    names: list[str] = []
+    for row in report["tasks"]:
+        row["beside"] = {}
+    for other in others:
+        ablation = other.get("ablation", "none")
+        name = other["agent"] if ablation == "none" else f"{other['agent']}, {ablation}"
+        names.append(name)
+        rates = {row["name"]: row["success_rate"] for row in other["tasks"]}
+        for row in report["tasks"]:
+            row["beside"][name] = rates.get(row["name"])
+    report["beside"] = names

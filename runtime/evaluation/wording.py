@@ -1,7 +1,8 @@
 """The same instruction in other words, or in none that make sense: what an agent's success owes to reading it.
 
     plain         as the page says it
-    paraphrased   other verbs and another frame, of twenty; what stands in quotes and what names things is kept
+    paraphrased   one of the twenty templates of its family (paraphrases.toml), or another frame where it is of none,
+                  and other verbs later on; what stands in quotes and what names things is kept
     shuffled      the words in random order: an agent that does as well as before does not read
 
 Chance is the episode's seed, so that a run can be repeated.
@@ -11,6 +12,14 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 WORDINGS = ("plain", "paraphrased", "shuffled")
 FRAMES = (
@@ -74,18 +83,46 @@ def worded(instruction: str, wording: str, seed: str) -> str:
     raise ValueError(f"{wording!r} is none of {', '.join(WORDINGS)}")
 
 
+@lru_cache(maxsize=1)
+def families() -> dict[str, dict[str, list[str]]]:
+    """Returns {family: {"verbs": [...], "templates": [...]}}, the longest verbs of each first."""
+    read: dict[str, dict[str, list[str]]] = tomllib.loads(
+        (Path(__file__).parent / "paraphrases.toml").read_text(encoding="utf-8")
+    )
+    for family in read.values():
+        family["verbs"].sort(key=len, reverse=True)
+    return read
+
+
+def family_of(instruction: str) -> tuple[str, str] | None:
+    """Returns the family of the verb that begins an instruction, and that verb."""
+    lowered = instruction.lower()
+    found = [
+        (name, verb)
+        for name, family in families().items()
+        for verb in family["verbs"]
+        if lowered.startswith(f"{verb} ")
+    ]
+    return max(found, key=lambda one: len(one[1])) if found else None
+
+
 def _paraphrased(instruction: str, rng: random.Random) -> str:
-    """Changes commanding verbs outside of quotes, each with an even chance, and sets the whole into a frame."""
-    parts = _QUOTED.split(instruction)
+    """Changes later verbs outside of quotes, each with an even chance, and sets the whole into a template."""
+    known = family_of(instruction)
+    verb = instruction[: len(known[1])] if known else ""
+    parts = _QUOTED.split(instruction[len(verb) :])
 
     def other(match: re.Match[str]) -> str:
-        word = match.group(1)
-        if word[0].isupper() and match.start() > 0 and not match.string[: match.start()].rstrip().endswith((".", ",")):
+        word, before = match.group(1), match.string[: match.start()].rstrip()
+        begins = (not verb and match.start() == 0) or before.endswith((".", ","))
+        if word[0].isupper() and not begins:
             return word  # a name on the page, such as a button called "Search"
         if rng.random() < 0.5:
             return word
         chosen = rng.choice(VERBS[word.lower()])
         return chosen.capitalize() if word[0].isupper() else chosen
 
-    told = "".join(part if number % 2 else _VERB.sub(other, part) for number, part in enumerate(parts))
-    return rng.choice(FRAMES).format(told, told[:1].lower() + told[1:])
+    rest = "".join(part if number % 2 else _VERB.sub(other, part) for number, part in enumerate(parts))
+    whole = verb + rest
+    templates = families()[known[0]]["templates"] if known else FRAMES
+    return rng.choice(templates).format(rest.lstrip() if known else whole, whole[:1].lower() + whole[1:])

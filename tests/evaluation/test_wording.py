@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.evaluation.wording import FRAMES, VERBS, WORDINGS, worded
+from runtime.evaluation.wording import FRAMES, VERBS, WORDINGS, families, family_of, worded
 
 INSTRUCTION = 'Enter "click here" into the text field and press Submit.'
 
@@ -24,6 +24,22 @@ def test_quotes_and_names_stay() -> None:
 def test_there_are_twenty_frames() -> None:
     assert len(set(FRAMES)) == 20
     assert all(("{0}" in frame) != ("{1}" in frame) for frame in FRAMES)
+
+
+def test_every_family_has_twenty_templates_of_its_own() -> None:
+    assert len(families()) >= 5
+    for name, family in families().items():
+        assert len(set(family["templates"])) == 20, name
+        assert all(("{0}" in one) != ("{1}" in one) for one in family["templates"]), name
+    verbs = [verb for family in families().values() for verb in family["verbs"]]
+    assert len(verbs) == len(set(verbs))
+
+
+def test_a_family_is_known_by_its_longest_verb_and_its_templates_are_used() -> None:
+    assert family_of("Click on the button.") == ("press", "click on")
+    assert family_of("Clicking is fun") is None
+    told = {worded("Click on the link.", "paraphrased", str(seed)) for seed in range(400)}
+    assert told == {template.format("the link.") for template in families()["press"]["templates"]}
 
 
 def test_the_seed_decides() -> None:
