@@ -25,7 +25,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from models.screen_agent import export, reading_pages, train_reader
+from models.screen_agent import calibration, export, reading_pages, train_reader
 from models.screen_agent.labelled import Sample
 from models.screen_agent.local_model import LocalModel
 from models.screen_agent.reader_net import ReaderNet
@@ -84,8 +84,8 @@ class Recipe:
         export.export_reader(checkpoint, self.work / "reader.onnx")
         seen = train_reader.lines_of(lines, set())
         unseen = [line for line in seen if held_out(line.text)]
-        calibration = [line for line in seen if not held_out(line.text)][:: max(1, len(seen) // 160)]
-        report = export.quantize_reader(self.work / "reader.onnx", target, calibration, unseen[:1500])
+        spread = [line for line in seen if not held_out(line.text)][:: max(1, len(seen) // 160)]
+        report = export.quantize_reader(self.work / "reader.onnx", target, spread, unseen[:1500])
         parameters = sum(value.numel() for value in ReaderNet().parameters())
         self._tell("reader", {**told, "parameters": parameters, "int8": report.as_dict()})
         return target
@@ -108,19 +108,35 @@ class Recipe:
         target, checkpoint = self.work / "decider.int8.onnx", self.work / "decider.pt"
         if target.exists():
             return target
-        told = train(self.looks(), checkpoint, self.scale.decider_minutes)
-        samples = [sample for sample in self.looks()() if usable(sample)]
+        looks, taken = self.looks(), list[Sample]()
+
+        def more() -> list[Sample]:
+            fresh = looks()
+            taken.extend(fresh)
+            return fresh
+
+        told = train(more, checkpoint, self.scale.decider_minutes)
+        samples = [sample for sample in taken if usable(sample)]
         measured = [sample for sample in samples if is_held_out(sample)] or samples
-        calibration = [sample for sample in samples if not is_held_out(sample)] or samples
+        trained = [sample for sample in samples if not is_held_out(sample)] or samples
         example = next(sample.look for sample in samples if len(sample.look.boxes) and len(sample.look.words))
         table = export.export_decider(checkpoint, self.work / "decider.onnx", example)
         export.save_table(table, self.work / TABLE)
-        spread = [sample for sample in calibration if len(sample.look.boxes)][:: max(1, len(calibration) // 96)]
+        spread = [sample for sample in trained if len(sample.look.boxes)][:: max(1, len(trained) // 96)]
         some = measured[:: max(1, len(measured) // 1200)]
         report = export.quantize_decider(self.work / "decider.onnx", target, table, spread, some)
-        temperature = fitted_temperature(target, table, some)
-        (self.work / SETTINGS).write_bytes(msgspec.json.encode(Settings(ALPHABET, temperature)))
-        self._tell("decider", {**told, "temperature": temperature, "int8": report.as_dict()})
+        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        temperature = fitted_temperature(session, table, some)
+        points = calibration.points_of(session, table, temperature, some)
+        believed = {
+            "temperature": temperature,
+            "ask_below": calibration.ask_below(points),
+            "calibration_error": round(calibration.calibration_error(points), 4),
+            "reliability": calibration.reliability(points),
+        }
+        settings = Settings(ALPHABET, temperature, believed["ask_below"])
+        (self.work / SETTINGS).write_bytes(msgspec.json.encode(settings))
+        self._tell("decider", {**told, **believed, "int8": report.as_dict()})
         return target
 
     def bundle(self, target: Path) -> dict[str, Any]:
@@ -162,13 +178,15 @@ class Recipe:
             "decider_right_float": decider["int8"]["score_float"],
             "decider_right_int8": decider["int8"]["score_int8"],
             "decider_temperature": decider["temperature"],
+            "decider_calibration_error": decider["calibration_error"],
+            "decider_reliability": calibration.spelled_out(decider["reliability"]),
+            "ask_below": decider["ask_below"],
             "packed_at": int(time.time()),
         }
 
 
-def fitted_temperature(model: Path, table: GramTable, samples: Sequence[Sample]) -> float:
+def fitted_temperature(session: onnxruntime.InferenceSession, table: GramTable, samples: Sequence[Sample]) -> float:
     """Returns what divides the logits of kinds and places so that held-out steps are likeliest (a search of a grid)."""
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     outputs = [
         (sample.label, parted(session.run(None, feeds_of(sample.look, table)), sample.look)) for sample in samples[:400]
     ]

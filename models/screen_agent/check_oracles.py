@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.screen_agent.record import known_tasks, open_page, record_episode
 from models.screen_agent.workplace import Workplace
@@ -39,16 +41,20 @@ async def success_of(place: Workplace, task: str, episodes: int, verbose: bool =
     return good, steps / episodes
 
 
-async def check(tasks: Sequence[str], episodes: int, verbose: bool) -> int:
+async def check(tasks: Sequence[str], episodes: int, verbose: bool, told: Path | None = None) -> int:
     weak = 0
+    rows = []
     async with Workplace(1.0) as place:
         for task in tasks:
             good, steps = await success_of(place, task, episodes, verbose)
             weak += good < ENOUGH * episodes
+            rows.append({"name": task, "episodes": episodes, "success_rate": good / episodes, "actions_mean": steps})
             print(
                 f"{task:28} {good:3} of {episodes}  {steps:5.1f} steps{'' if good >= ENOUGH * episodes else '  WEAK'}",
                 flush=True,
             )
+    if told is not None:
+        told.write_text(json.dumps({"agent": "oracle", "ablation": "none", "tasks": rows}, indent=1))
     print(f"{len(tasks) - weak} of {len(tasks)} oracles at {ENOUGH:.0%} or more")
     return 1 if weak else 0
 
@@ -58,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", default="")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--verbose", action="store_true", help="print the steps of failures")
+    parser.add_argument("--json", type=Path, help="file for 'idlehands eval miniwob --beside'")
     chosen = parser.parse_args(arguments)
     tasks = [task for task in chosen.tasks.split(",") if task] or asyncio.run(known_tasks())
-    return asyncio.run(check(tasks, chosen.episodes, chosen.verbose))
+    return asyncio.run(check(tasks, chosen.episodes, chosen.verbose, chosen.json))
 
 
 if __name__ == "__main__":

@@ -254,26 +254,17 @@ def train(
         net.load_state_dict(kept["net"])
         optimiser.load_state_dict(kept["optimiser"])
         spent, steps = kept["spent_s"], kept["steps"]
-    known: list[Sample] = []
-    seen: list[Sample] = []
-    counts: dict[str, int] = defaultdict(int)
-    weights = np.zeros(0)
+    data = Parts()
+    data.take(more())
     groups: list[list[Sample]] = []
     sums: dict[str, float] = defaultdict(float)
     began, told = time.process_time() - spent, time.process_time()
     while (share := (time.process_time() - began) / (60 * minutes)) < 1:
         if not groups:
             looked = time.process_time()
-            fresh = [sample for sample in more() if usable(sample)]
+            data.take(more())
             began += time.process_time() - looked
-            known += fresh
-            for sample in fresh:
-                if not is_held_out(sample):
-                    seen.append(sample)
-                    counts[sample.task] += 1
-            weights = np.array([1 / math.sqrt(counts[sample.task]) for sample in seen])
-            weights /= weights.sum()
-            groups = _groups(seen, weights, dice, batch, most_tokens)
+            groups = _groups(data.seen, data.weights(), dice, batch, most_tokens)
         for rate in optimiser.param_groups:
             rate["lr"] = 1e-3 * min(1, (steps + 1) / 200) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
         made = batch_of(groups.pop(), dice)
@@ -296,14 +287,37 @@ def train(
         if time.process_time() - told > 100:
             told = time.process_time()
             _keep(target, net, optimiser, time.process_time() - began, steps)
-    _keep(target, net, optimiser, time.process_time() - began, steps)
-    measured = [sample for sample in known if is_held_out(sample)]
-    scores = score(net, measured)
+    spent = time.process_time() - began
+    _keep(target, net, optimiser, spent, steps)
+    scores = score(net, data.measured)
     return {
-        "seed": SEED, "steps": steps, "cpu_minutes": minutes,
-        "training_steps": len(seen), "measured_steps": len(measured),
-        "tasks": len(counts), "right": round(float(np.mean(list(scores.values()) or [0])), 4), "by_task": scores,
+        "seed": SEED, "steps": steps, "cpu_minutes": round(spent / 60, 1),
+        "training_steps": len(data.seen), "measured_steps": len(data.measured),
+        "tasks": len(data.counts), "right": round(float(np.mean(list(scores.values()) or [0])), 4), "by_task": scores,
     }  # fmt: skip
+
+
+class Parts:
+    """The usable samples, parted into those that are trained on and those that are measured."""
+
+    def __init__(self) -> None:
+        self.seen: list[Sample] = []
+        self.measured: list[Sample] = []
+        self.counts: dict[str, int] = defaultdict(int)
+
+    def take(self, samples: Sequence[Sample]) -> None:
+        for sample in filter(usable, samples):
+            if is_held_out(sample):
+                self.measured.append(sample)
+            else:
+                self.seen.append(sample)
+                self.counts[sample.task] += 1
+
+    def weights(self) -> NDArray[np.float64]:
+        """Returns the chance of each sample to be drawn: a task's share grows with the root of its samples."""
+        rare = np.array([1 / math.sqrt(self.counts[sample.task]) for sample in self.seen])
+        chances: NDArray[np.float64] = rare / rare.sum()
+        return chances
 
 
 def usable(sample: Sample) -> bool:

@@ -28,6 +28,7 @@ from runtime.agent.strips import HEIGHT, STEP, strip
 
 SEED = 20_260_001
 _CLASS = {character: index + 1 for index, character in enumerate(ALPHABET)}
+_LOOK_THE_SAME = str.maketrans("●", "•")  # native-scale contrast cannot tell a large bullet from a disc
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def lines_of(folder: Path, known: set[str]) -> list[Line]:
             inner = crop.ink[BORDER : len(crop.ink) - BORDER, BORDER : crop.ink.shape[1] - BORDER]
             made = strip(inner)
             if made.shape[1] <= 400 and made.shape[1] < inner.shape[1] + 64:
-                found.append(Line(made, crop.text, crop.size_px, crop.font))
+                found.append(Line(made, crop.text.translate(_LOOK_THE_SAME), crop.size_px, crop.font))
     return found
 
 
@@ -120,7 +121,7 @@ def train(folder: Path, target: Path, minutes: float, batch: int = 96) -> dict[s
         net.load_state_dict(kept["net"])
         optimiser.load_state_dict(kept["optimiser"])
         spent, steps = kept["spent_s"], kept["steps"]
-    lines: list[Line] = []
+    lines = lines_of(folder, known)
     began, told = time.process_time() - spent, time.process_time()
     groups: list[list[Line]] = []
     while (share := (time.process_time() - began) / (60 * minutes)) < 1:
@@ -150,8 +151,11 @@ def train(folder: Path, target: Path, minutes: float, batch: int = 96) -> dict[s
             told = time.process_time()
             _keep(target, net, optimiser, time.process_time() - began, steps)
             print(json.dumps(score(net, [line for line in lines if held_out(line.text)], 1500)), flush=True)
-    _keep(target, net, optimiser, time.process_time() - began, steps)
-    return report(net, lines) | {"seed": SEED, "steps": steps, "training_lines": len(lines), "cpu_minutes": minutes}
+    spent = time.process_time() - began
+    _keep(target, net, optimiser, spent, steps)
+    trained = sum(not held_out(line.text) and line.font not in TEST_FONTS for line in lines)
+    made = {"seed": SEED, "steps": steps, "training_lines": trained, "cpu_minutes": round(spent / 60, 1)}
+    return report(net, lines) | made
 
 
 def report(net: ReaderNet, lines: list[Line]) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from models.screen_agent.episodes import Episode, Step, pack_frame
 from models.screen_agent.labelled import cells_for, label_of, of_episode, spans_of
 from models.screen_agent.reading_texts import ALPHABET, held_out, text
-from runtime.agent.action_kinds import INDEX, KINDS
+from models.screen_agent.train_decider import train
+from runtime.agent.action_kinds import INDEX, KINDS, circle_path
 from runtime.agent.elements import Element
 from runtime.agent.features import words_of
 from runtime.agent.geometry import Box
@@ -17,7 +20,7 @@ from runtime.agent.plans import CENTRE, SOURCES
 from runtime.agent.small_reader import SmallReader
 from runtime.backends.protocol import Feeds, StepResult
 from runtime.store.manifest import TensorSpec
-from runtime.wire.actions import Action, Click, Key, Type
+from runtime.wire.actions import Action, Click, Drag, Key, Type
 
 WHITE = (255, 255, 255)
 INSTRUCTION = 'Enter "Ann" and press Submit.'
@@ -84,6 +87,39 @@ def test_typed_text_is_found_in_the_instruction_or_on_the_screen() -> None:
     spelled = label_of(step(Type("42"), [], "computed"), ELEMENTS, INSTRUCTION)
     assert spelled.text_from == SOURCES.index("letters")
     assert [ALPHABET[letter - 1] for letter in spelled.letters] == ["4", "2"]
+
+
+def test_what_stands_at_the_edge_of_a_large_target_is_not_it() -> None:
+    area, handle = Element("area", Box(10, 10, 120, 60), "", 0.0, WHITE, WHITE), Box(118, 58, 10, 10)
+    corner = Element("shape", handle, "", 0.0, WHITE, WHITE)
+    assert cells_for((60, 40), [(10, 10, 120, 60)], [area, corner]).tolist() == [CENTRE, -1]
+    assert cells_for((60, 40), [(10, 10, 120, 60)], [corner]).tolist() == [CENTRE], "rather that than nothing"
+
+
+def test_a_circle_is_drawn_around_what_is_in_its_middle() -> None:
+    dot = Element("shape", Box(57, 47, 7, 7), "", 0.0, WHITE, WHITE)
+    label = label_of(step(Drag(circle_path((60, 50), 24)), [(82, 48, 5, 5)]), [*ELEMENTS, dot], INSTRUCTION)
+    assert KINDS[label.kind] == "drag-around-24"
+    assert label.targets.tolist() == [-1, -1, -1, CENTRE]
+    assert (label.ends == -1).all()
+
+
+def test_what_is_trained_already_tells_the_same_record(tmp_path: Path) -> None:
+    steps = [step(Click(50, 30), [(20, 20, 60, 20)])]
+    samples = [
+        sample
+        for seed in range(40)
+        for sample in of_episode(
+            Episode("page", f"train-{seed}", INSTRUCTION, 1.0, 120, 60, 1.0, True, steps),
+            SmallReader(SilentModel(), ALPHABET),  # type: ignore[arg-type]
+        )
+    ]
+    torch.set_num_threads(1)
+    once, twice = iter([samples]), iter([samples])
+    first = train(lambda: next(once, []), tmp_path / "decider.pt", 0.005)
+    again = train(lambda: next(twice, []), tmp_path / "decider.pt", 0.005)
+    assert first["training_steps"] + first["measured_steps"] == 40
+    assert again == first
 
 
 def test_what_the_vocabulary_lacks_has_no_kind() -> None:
