@@ -122,12 +122,12 @@ class Recipe:
         example = next(sample.look for sample in samples if len(sample.look.boxes) and len(sample.look.words))
         table = export.export_decider(checkpoint, self.work / "decider.onnx", example)
         export.save_table(table, self.work / TABLE)
-        spread = [sample for sample in trained if len(sample.look.boxes)][:: max(1, len(trained) // 96)]
-        some = measured[:: max(1, len(measured) // 1200)]
+        spread = [sample for sample in trained if len(sample.look.boxes)][:: max(1, len(trained) // 64)]
+        some, more_of_them = (measured[:: max(1, len(measured) // count)] for count in (600, 1800))
         report = export.quantize_decider(self.work / "decider.onnx", target, table, spread, some)
         session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
         temperature = fitted_temperature(session, table, some)
-        points = calibration.points_of(session, table, temperature, some)
+        points = calibration.points_of(session, table, temperature, more_of_them)
         believed = {
             "temperature": temperature,
             "ask_below": calibration.ask_below(points),

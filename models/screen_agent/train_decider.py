@@ -3,7 +3,8 @@
     python -m models.screen_agent.train_decider EPISODES CACHE decider.pt --minutes 20
 
 A task's share of a batch grows with the square root of its steps. Words that stand on both sides are renamed on both
-(the letters' numbers are taken away, their likeness stays), boxes shift, and reading noise is what the reader made.
+(the letters' numbers are taken away, their likeness stays), boxes shift, the screen is larger than what was recorded of
+it, and reading noise is what the reader made.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from models.screen_agent.labelled import Sample, samples_of
 from models.screen_agent.local_model import LocalModel
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import KINDS, POINTED
+from runtime.agent.elements import ELEMENT_KINDS
 from runtime.agent.features import BOX_PLAIN_DIMS, PAIRS, Look, pairs_of
 from runtime.agent.plans import CELLS, SLOTS, SOURCES
 from runtime.agent.small_reader import SmallReader
 
 SEED = 20_260_002
 HELD_OUT = 12  # one episode in so many is measured on, never trained on
+MOST_ROOM = 5.0  # times the width that was seen
 _FAR = -1e4
 
 Tensors = dict[str, torch.Tensor]
@@ -65,7 +68,19 @@ def renamed(look: Look, dice: np.random.Generator) -> Look:
         boxes[:, 14:16] += shift
         boxes[:, BOX_PLAIN_DIMS:] *= dice.uniform(0.8, 1.1)
         values["boxes"] = boxes
+    if dice.random() < 0.8:
+        on_larger_screen(values, *np.exp(dice.uniform(0, math.log(MOST_ROOM), 2) * (1, 0.7)))
     return Look(**values)
+
+
+def on_larger_screen(values: dict[str, Any], across: float, down: float) -> None:
+    """Changes a look's arrays to what they would be if its screen went on, empty, to the right and below."""
+    screen, boxes, deeds = (values[name].astype(np.float32) for name in ("screen", "boxes", "deeds"))
+    screen[:2] *= across, down
+    at, to = len(ELEMENT_KINDS), len(KINDS)
+    boxes[:, at : at + 2] /= across, down
+    deeds[:, to : to + 4] /= across, down, across, down
+    values.update(screen=screen, boxes=boxes, deeds=deeds)
 
 
 def batch_of(samples: Sequence[Sample], dice: np.random.Generator | None) -> Batch:

@@ -25,6 +25,7 @@ from runtime.agent.deeds import Memory, keys_of, pack, unpack
 from runtime.agent.elements import Element, find_elements, readable
 from runtime.agent.errors import AssetMissing
 from runtime.agent.features import forget_instructions, look_of, words_of
+from runtime.agent.geometry import Box
 from runtime.agent.plans import Answer, Plan, plan_of, random_answer
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader
@@ -38,6 +39,7 @@ _MOST_SAME = 2  # the same action on the same screen, before another one is take
 _MOST_SAME_WAITS = 40  # a wait may be meant so
 _MOST_UNCHANGED = 8  # actions in a row that change nothing
 _PAUSE_MS = 200
+Ablation = Literal["", "random", "no-memory"]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True):
     temperature: float = 1.0
     ask_below: float = 0.0
     guide_below: float = 0.0
-    ablation: Literal["", "random", "no-memory"] = ""
+    ablation: Ablation = ""
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,7 @@ class ScreenAgent:
             question = f"I am only {plan.confidence:.0%} sure of the next step: {plan.kind} {plan.label[:40]!r}".strip()
             return Decision(Ask(question), pack(memory), plan.confidence)
         memory.record(plan.kind, plan.point, plan.end, plan.label)
-        region = None
-        if plan.target >= 0:
-            region = tuple(seen.elements[plan.target].box.grown(0, view.width, view.height))
-        return Decision(plan.action, pack(memory), plan.confidence, region)  # type: ignore[arg-type]
+        return Decision(plan.action, pack(memory), plan.confidence, depended_on(plan, seen.elements))
 
     def _answer(self, view: Frame, seen: Seen, instruction: str, memory: Memory, gate: GateToken | None) -> Answer:
         """Returns the network's chances, or what an ablation puts in their place. Raises GateClosed."""
@@ -157,6 +156,22 @@ class ScreenAgent:
         memory.waited += isinstance(decision.action, Wait)
         memory.guide = decision.state
         return dataclasses.replace(decision, state=pack(memory))
+
+
+def depended_on(plan: Plan, elements: list[Element]) -> tuple[int, int, int, int] | None:
+    """Returns the pixels that must still be as they were seen: the target's, with what it says.
+
+    Of a target without text only its middle, so that one that moves a little can be hit; a pointer that only moves
+    needs none.
+    """
+    if plan.target < 0 or plan.kind == "move":
+        return None
+    target = elements[plan.target]
+    x, y, w, h = target.box
+    if target.text:
+        return x, y, w, h
+    middle = Box(*plan.point, 0, 0).grown(min(w, h) // 6, x + w, y + h)
+    return (middle.x, middle.y, middle.w, middle.h) if middle.area else (x, y, w, h)
 
 
 def _unchanged(memory: Memory) -> int:
