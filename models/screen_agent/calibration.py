@@ -26,7 +26,7 @@ from runtime.agent.geometry import Box
 from runtime.agent.plans import answer_of, plan_of
 
 BINS = 10
-RIGHT_AT_MOST = 0.2  # of the steps on which the agent asks; a guess would be right so often
+RIGHT_AT_MOST = 0.1  # of the steps on which the agent asks: a guess would be wrong nine times of ten
 FEWEST = 20  # steps below a threshold, to say anything about them
 _BLACK = (0, 0, 0)
 

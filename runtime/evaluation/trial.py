@@ -25,7 +25,7 @@ from runtime.evaluation.sheet import Shot
 from runtime.evaluation.stage import Stage, fresh_config
 from runtime.evaluation.watch import Watch, following
 
-WIDTH, HEIGHT = 640, 480
+WIDTH, HEIGHT = 200, 240  # pixels: a page of the package is 160 × 210, and what is around it is empty
 PICTURES_A_TASK = 6
 MOST_REPEATS = 20
 
