@@ -11,7 +11,7 @@ from runtime.agent.assets import NoAssets
 from runtime.agent.errors import AgentUnknown, AssetMissing, StateUnreadable
 from runtime.agent.protocol import STATE_LIMIT_BYTES, Agent, Decision, Preempted, make_agent
 from runtime.desktop.frame import Frame
-from runtime.wire.actions import ACTIONS, Action, Done, Fail, position
+from runtime.wire.actions import ACTIONS, Action, Ask, Done, Fail, Wait, position
 from tests.agent.readers import assets_for, kinds
 from tests.agent.screens import Canvas
 
@@ -53,7 +53,8 @@ def test_it_has_the_kind_it_was_made_for(agent: Agent) -> None:
 
 def test_decisions_are_of_the_vocabulary_and_on_the_screen(agent: Agent) -> None:
     view, state = form(), b""
-    for _ in range(12):
+    acted = waited = 0
+    while acted < 12 and waited < 200:
         decision = decided(agent, view, state)
         assert isinstance(decision.action, ACTIONS)
         msgspec.msgpack.decode(msgspec.msgpack.encode(decision.action), type=Action)
@@ -69,11 +70,13 @@ def test_decisions_are_of_the_vocabulary_and_on_the_screen(agent: Agent) -> None
             assert h > 0
             assert x + w <= view.width
             assert y + h <= view.height
-        if isinstance(decision.action, Done | Fail):
+        if isinstance(decision.action, Done | Fail | Ask):
             break
+        is_wait = isinstance(decision.action, Wait)
+        acted, waited = acted + (not is_wait), waited + is_wait
         state = decision.state
     else:
-        pytest.fail("an unchanging screen must end an agent within twelve steps")
+        pytest.fail("an unchanging screen must end an agent within twelve actions and two hundred waits")
 
 
 def test_it_is_a_pure_function_of_its_arguments(agent: Agent) -> None:
