@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.screen_agent.calibration import (
+from runtime.agent.deeds import Memory, keys_of
+from runtime.agent.elements import Element
+from runtime.agent.features import look_of
+from runtime.agent.geometry import Box
+
+torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
+
+from models.screen_agent.calibration import (  # noqa: E402
     FEWEST,
     RIGHT_AT_MOST,
     Point,
@@ -15,10 +22,6 @@ from models.screen_agent.calibration import (
     reliability,
     spelled_out,
 )
-from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import Element
-from runtime.agent.features import look_of
-from runtime.agent.geometry import Box
 
 WHITE = (255, 255, 255)
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from models.screen_agent.episodes import Episode, Step, pack_frame
 from models.screen_agent.labelled import cells_for, label_of, of_episode, spans_of
 from models.screen_agent.reading_texts import ALPHABET, held_out, text
-from models.screen_agent.train_decider import on_larger_screen, train
 from runtime.agent.action_kinds import INDEX, KINDS, circle_path
-from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import Element
-from runtime.agent.features import look_of, words_of
+from runtime.agent.features import words_of
 from runtime.agent.geometry import Box
 from runtime.agent.plans import CENTRE, SOURCES
 from runtime.agent.small_reader import SmallReader
@@ -105,24 +101,6 @@ def test_a_circle_is_drawn_around_what_is_in_its_middle() -> None:
     assert (label.ends == -1).all()
 
 
-def test_what_is_trained_already_tells_the_same_record(tmp_path: Path) -> None:
-    steps = [step(Click(50, 30), [(20, 20, 60, 20)])]
-    samples = [
-        sample
-        for seed in range(40)
-        for sample in of_episode(
-            Episode("page", f"train-{seed}", INSTRUCTION, 1.0, 120, 60, 1.0, True, steps),
-            SmallReader(SilentModel(), ALPHABET),  # type: ignore[arg-type]
-        )
-    ]
-    torch.set_num_threads(1)
-    once, twice = iter([samples]), iter([samples])
-    first = train(lambda: next(once, []), tmp_path / "decider.pt", 0.005)
-    again = train(lambda: next(twice, []), tmp_path / "decider.pt", 0.005)
-    assert first["training_steps"] + first["measured_steps"] == 40
-    assert again == first
-
-
 def test_what_the_vocabulary_lacks_has_no_kind() -> None:
     assert label_of(step(Key("ctrl+alt+q"), []), ELEMENTS, INSTRUCTION).kind == -1
 
@@ -146,17 +124,3 @@ def test_strings_are_of_the_alphabet_and_split_by_themselves() -> None:
     assert all(set(one) <= set(ALPHABET) for one in drawn)
     share = sum(held_out(one) for one in drawn) / len(drawn)
     assert 0.03 < share < 0.1
-
-
-def test_a_look_on_a_larger_screen_is_what_would_be_seen_there() -> None:
-    memory = Memory()
-    memory.record("drag", (30, 20), (60, 40), "x")
-    memory.observe([1], [1])
-    looks = []
-    for height, width in ((200, 240), (400, 720)):
-        pixels = np.full((height, width, 4), 255, dtype=np.uint8)
-        looks.append(look_of(pixels, ELEMENTS, INSTRUCTION, memory, keys_of(pixels, ELEMENTS)))
-    small, large = vars(looks[0]).copy(), vars(looks[1])
-    on_larger_screen(small, 3.0, 2.0)
-    for name, values in small.items():
-        assert np.allclose(values, large[name], atol=1e-6), name

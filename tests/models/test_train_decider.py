@@ -1,0 +1,53 @@
+"""Training the decider: its record, and looks that are augmented. Needs torch, which only training brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.screen_agent.episodes import Episode
+from models.screen_agent.labelled import of_episode
+from models.screen_agent.reading_texts import ALPHABET
+from runtime.agent.deeds import Memory, keys_of
+from runtime.agent.features import look_of
+from runtime.agent.small_reader import SmallReader
+from runtime.wire.actions import Click
+from tests.models.test_screen_agent_recipe import ELEMENTS, INSTRUCTION, SilentModel, step
+
+torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
+
+from models.screen_agent.train_decider import on_larger_screen, train  # noqa: E402
+
+
+def test_what_is_trained_already_tells_the_same_record(tmp_path: Path) -> None:
+    steps = [step(Click(50, 30), [(20, 20, 60, 20)])]
+    samples = [
+        sample
+        for seed in range(40)
+        for sample in of_episode(
+            Episode("page", f"train-{seed}", INSTRUCTION, 1.0, 120, 60, 1.0, True, steps),
+            SmallReader(SilentModel(), ALPHABET),  # type: ignore[arg-type]
+        )
+    ]
+    torch.set_num_threads(1)
+    once, twice = iter([samples]), iter([samples])
+    first = train(lambda: next(once, []), tmp_path / "decider.pt", 0.005)
+    again = train(lambda: next(twice, []), tmp_path / "decider.pt", 0.005)
+    assert first["training_steps"] + first["measured_steps"] == 40
+    assert again == first
+
+
+def test_a_look_on_a_larger_screen_is_what_would_be_seen_there() -> None:
+    memory = Memory()
+    memory.record("drag", (30, 20), (60, 40), "x")
+    memory.observe([1], [1])
+    looks = []
+    for height, width in ((200, 240), (400, 720)):
+        pixels = np.full((height, width, 4), 255, dtype=np.uint8)
+        looks.append(look_of(pixels, ELEMENTS, INSTRUCTION, memory, keys_of(pixels, ELEMENTS)))
+    small, large = vars(looks[0]).copy(), vars(looks[1])
+    on_larger_screen(small, 3.0, 2.0)
+    for name, values in small.items():
+        assert np.allclose(values, large[name], atol=1e-6), name
