@@ -12,7 +12,7 @@ from kernels.errors import IdlehandsError
 from runtime.cli.fleet import fleet
 from runtime.fleet.simulate.day import Report, Scenario, Work, cells_of, simulate
 from runtime.fleet.simulate.plots import plot
-from runtime.fleet.simulate.sizing import Rates, Server, load_of
+from runtime.fleet.simulate.sizing import SAVES_OF_EVERY_ACTION, Rates, Server, load_of
 
 SMALL = Scenario(cars=20_000, step_s=20.0)
 
@@ -71,7 +71,9 @@ def test_what_servers_are_for() -> None:
     assert (load_of(rates, Server()).limit, load_of(rates, Server()).servers) == ("connections", 20)
     busy = load_of(dataclasses.replace(rates, running=1e6), Server())
     assert busy.limit == "writes"
-    assert busy.writes_per_s == pytest.approx(1e6 * (3 / 10 + 3.0))
+    assert busy.writes_per_s == pytest.approx(1e6 * (3 / 10 + 1 / 10)), "a lease and a checkpoint of ten seconds"
+    every_action = load_of(dataclasses.replace(rates, running=1e6, saves_per_job_s=SAVES_OF_EVERY_ACTION), Server())
+    assert every_action.writes_per_s == pytest.approx(1e6 * (3 / 10 + 3.0))
     assert load_of(dataclasses.replace(rates, cars=10), Server()).servers == 3, "never fewer than the replicas"
 
 
