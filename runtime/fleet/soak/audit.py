@@ -35,14 +35,14 @@ async def audit(
     doubled   actions applied twice, and results reported twice
     receipts_bad   lines that do not verify, are not signed by their car, or have no counter-signature of the fleet;
               claims that ended by their car's own word without exactly one receipt; and receipts that the fleet's
-              books do not have, or that nobody booked
+              books do not have, or that nobody booked; receipts_bad_by says how many of each kind
     took_s    from submission to result; start_s to the first claim; run_s of one run from beginning to end: of those
               that no trouble fell upon (`troubles_ns`, in the fleet's time)
     """
     wanted = {job_named(f"{run}/{number}") for number in range(plan.jobs)}
     entries, receipts, bad = _receipts(plan, books.fleet)
-    bad += abs(books.count() - receipts) + books.contested()
-    lost = doubled = unpaid = handed_back = yields = faults = 0
+    bad |= {"unbooked": abs(books.count() - receipts), "contested": books.contested(), "unpaid": 0}
+    lost = doubled = handed_back = yields = faults = 0
     took_s: list[float] = []
     start_s: list[float] = []
     run_s: list[float] = []
@@ -65,14 +65,15 @@ async def audit(
         faults += kinds.count("expired")
         for event in record.events:
             ran = event.kind == "done" or (event.kind == "released" and event.detail != NOT_BEGUN)
-            unpaid += ran and entries.get((job.job, event.owner_epoch)) != event.owner
+            bad["unpaid"] += ran and entries.get((job.job, event.owner_epoch)) != event.owner
     for job_name in wanted:
         actions = sum((job_name, number) in desks.applied for number in range(ACTIONS))
         lost += job_name not in done or actions != ACTIONS
     return {
         "lost": lost,
         "doubled": doubled + desks.doubled,
-        "receipts_bad": bad + unpaid,
+        "receipts_bad": sum(bad.values()),
+        "receipts_bad_by": bad,
         "done": len(done),
         "receipts": receipts,
         "handed_back": handed_back,
@@ -101,17 +102,17 @@ def _meets(spans: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> bool
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
-def _receipts(plan: SoakPlan, fleet: str) -> tuple[dict[tuple[str, int], str], int, int]:
-    """Returns whose receipt each (job, owner_epoch) has, how many there are, and how many are not right."""
+def _receipts(plan: SoakPlan, fleet: str) -> tuple[dict[tuple[str, int], str], int, dict[str, int]]:
+    """Returns whose receipt each (job, owner_epoch) has, how many there are, and how many are wrong in which way."""
     owners: dict[tuple[str, int], str] = {}
-    count = bad = 0
+    count, bad = 0, {"damaged": 0, "unverified": 0, "twice": 0}
     for number in range(plan.cars):
         folder = plan.folder / f"car-{number}"
         if not (folder / "ledger").exists():
             continue
         key = Ed25519PrivateKey.from_private_bytes((folder / "car.key").read_bytes())
         car = public_hex(key)
-        bad += len(verify(folder / "ledger", car=car).damages)
+        bad["damaged"] += len(verify(folder / "ledger", car=car).damages)
         answers = answers_of(folder / "ledger")
         for entry in read_entries(folder / "ledger"):
             count += 1
@@ -120,7 +121,7 @@ def _receipts(plan: SoakPlan, fleet: str) -> tuple[dict[tuple[str, int], str], i
             try:
                 verify_receipt(Receipt(entry=entry, countersignature=answers.get(entry.hash)), car=car, fleet={fleet})
             except ReceiptError:
-                bad += 1
-            bad += (entry.job, entry.owner_epoch) in owners
+                bad["unverified"] += 1
+            bad["twice"] += (entry.job, entry.owner_epoch) in owners
             owners[entry.job, entry.owner_epoch] = folder.name
     return owners, count, bad
