@@ -13,6 +13,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,amx-tile,amx-int8")
 #include "graph/strict_float.h"
 #include "graph/conv_end_avx512.h"
+#include "graph/conv_unit.h"
 
 enum { TILE = 16, STEP = 64, MOST_PX = 2 * TILE };
 
@@ -155,20 +156,13 @@ void ih_conv_amx_int8(const int64_t *p, uint8_t *const *region, int64_t from, in
     __asm__ volatile("" ::"m"(config) : "memory"); /* gcc's intrinsics say neither that all of it is read, nor what tiles read */
     _tile_loadconfig(&config);
     for (int64_t unit = from; unit < to; unit++) {
-        int64_t n0 = unit % p[IH_conv_n_chunks] * p[IH_conv_n_chunk], left = unit / p[IH_conv_n_chunks];
-        int64_t px0 = left % p[IH_conv_line_chunks] * p[IH_conv_chunk_px], line = left / p[IH_conv_line_chunks];
-        int64_t image = line / p[IH_conv_lines];
-        line %= p[IH_conv_lines];
-        int64_t n1 = n0 + p[IH_conv_n_chunk] < p[IH_conv_n] ? n0 + p[IH_conv_n_chunk] : p[IH_conv_n];
-        int64_t px1 = px0 + p[IH_conv_chunk_px] < p[IH_conv_line_px] ? px0 + p[IH_conv_chunk_px] : p[IH_conv_line_px];
-        if (px1 - px0 < TILE) {
+        const ih_conv_unit u = ih_conv_unit_at(p, region, unit);
+        if (u.px1 - u.px0 < TILE) {
             ih_conv_avx512_vnni(p, region, unit, unit + 1);
             continue;
         }
-        end.bias = (const int32_t *)(ih_at(region, p[IH_conv_bias]) + image * p[IH_conv_bias_image]);
-        chunk(&t, &end, ih_at(region, p[IH_conv_x]) + image * p[IH_conv_x_image] + line * p[IH_conv_x_line],
-              ih_at(region, p[IH_conv_out]) + image * p[IH_conv_out_image] + line * p[IH_conv_out_line], px0, px1, n0, n1,
-              (const int8_t *)ih_at(region, p[IH_conv_w]) + image * p[IH_conv_w_image]);
+        end.bias = u.bias;
+        chunk(&t, &end, u.x, u.out, u.px0, u.px1, u.n0, u.n1, u.w);
     }
     _tile_release();
 }

@@ -10,6 +10,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")
 #include "graph/strict_float.h"
 #include "graph/conv_end_avx512.h"
+#include "graph/conv_unit.h"
 
 #define DOT512(acc, u8, s8) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "v"(s8))
 #define DOT256(acc, u8, s8) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "v"(s8))
@@ -136,16 +137,8 @@ void ih_conv_avx512_vnni(const int64_t *p, uint8_t *const *region, int64_t from,
                    .is_float = (int32_t)p[IH_conv_is_float], .lut = p[IH_conv_lut] < 0 ? NULL : ih_at(region, p[IH_conv_lut])};
     t.w_block = t.runs_y * t.runs_x * t.groups * 64;
     for (int64_t unit = from; unit < to; unit++) {
-        int64_t n0 = unit % p[IH_conv_n_chunks] * p[IH_conv_n_chunk], rest = unit / p[IH_conv_n_chunks];
-        int64_t px0 = rest % p[IH_conv_line_chunks] * p[IH_conv_chunk_px], line = rest / p[IH_conv_line_chunks];
-        int64_t image = line / p[IH_conv_lines];
-        line %= p[IH_conv_lines];
-        int64_t n1 = n0 + p[IH_conv_n_chunk] < p[IH_conv_n] ? n0 + p[IH_conv_n_chunk] : p[IH_conv_n];
-        int64_t px1 = px0 + p[IH_conv_chunk_px] < p[IH_conv_line_px] ? px0 + p[IH_conv_chunk_px] : p[IH_conv_line_px];
-        chunk(&t, ih_at(region, p[IH_conv_x]) + image * p[IH_conv_x_image] + line * p[IH_conv_x_line],
-              ih_at(region, p[IH_conv_out]) + image * p[IH_conv_out_image] + line * p[IH_conv_out_line], px0, px1, n0, n1,
-              (const int8_t *)ih_at(region, p[IH_conv_w]) + image * p[IH_conv_w_image],
-              (const int32_t *)(ih_at(region, p[IH_conv_bias]) + image * p[IH_conv_bias_image]), scale, float_bias);
+        const ih_conv_unit u = ih_conv_unit_at(p, region, unit);
+        chunk(&t, u.x, u.out, u.px0, u.px1, u.n0, u.n1, u.w, u.bias, scale, float_bias);
     }
 }
 #endif

@@ -5,14 +5,15 @@
 #include <arm_neon.h>
 
 enum { TILE_PX = 4 };
+typedef int32x4_t conv_acc[4];
 
 #ifdef OWN_DOTS
-static void dots(const int64_t *p, const uint8_t *x, const int8_t *w, const int32_t *bias, int m, int32x4_t acc[TILE_PX][4]);
+static void dots(const int64_t *p, const uint8_t *x, const int8_t *w, const int32_t *bias, int m, conv_acc acc[TILE_PX]);
 #endif
 
 #ifndef OWN_DOTS
 static inline __attribute__((always_inline)) void dots(const int64_t *p, const uint8_t *x, const int8_t *w, const int32_t *bias, int m,
-                                                       int32x4_t acc[TILE_PX][4]) {
+                                                       conv_acc acc[TILE_PX]) {
     const int64_t step = p[IH_conv_x_px], groups = (p[IH_conv_run_bytes] + 3) / 4;
     for (int i = 0; i < m; i++)
         for (int v = 0; v < 4; v++)
@@ -36,15 +37,6 @@ static inline __attribute__((always_inline)) void dots(const int64_t *p, const u
 }
 #endif
 
-static int32_t sum_of(const int64_t *p, const uint8_t *x) {
-    int32_t sum = 0;
-    for (int64_t j = 0; j < p[IH_conv_runs_y]; j++)
-        for (int64_t r = 0; r < p[IH_conv_runs_x]; r++)
-            for (int64_t k = 0; k < p[IH_conv_run_bytes]; k++)
-                sum += x[j * p[IH_conv_run_y] + r * p[IH_conv_run_x] + k];
-    return sum;
-}
-
 static void finish(const int64_t *p, const int32x4_t *acc, int32_t zero_term, const float *scale, const float *float_bias,
                    const uint8_t *lut, uint8_t *out, int lanes) {
     int32_t q[16];
@@ -66,37 +58,4 @@ static void finish(const int64_t *p, const int32x4_t *acc, int32_t zero_term, co
             out[l] = lut ? lut[q[l]] : (uint8_t)q[l];
 }
 
-void CONV_NAME(const int64_t *p, uint8_t *const *region, int64_t from, int64_t to) {
-    const float *scale = (const float *)ih_at(region, p[IH_conv_scale]);
-    const uint8_t *lut = p[IH_conv_lut] < 0 ? NULL : ih_at(region, p[IH_conv_lut]);
-    const float *float_bias = p[IH_conv_float_bias] < 0 ? NULL : (const float *)ih_at(region, p[IH_conv_float_bias]);
-    const int64_t block = p[IH_conv_runs_y] * p[IH_conv_runs_x] * ((p[IH_conv_run_bytes] + 3) / 4) * 64;
-    const int64_t item = p[IH_conv_is_float] ? 4 : 1;
-    for (int64_t unit = from; unit < to; unit++) {
-        int64_t n0 = unit % p[IH_conv_n_chunks] * p[IH_conv_n_chunk], rest = unit / p[IH_conv_n_chunks];
-        int64_t px0 = rest % p[IH_conv_line_chunks] * p[IH_conv_chunk_px], line = rest / p[IH_conv_line_chunks];
-        int64_t image = line / p[IH_conv_lines];
-        line %= p[IH_conv_lines];
-        int64_t n1 = n0 + p[IH_conv_n_chunk] < p[IH_conv_n] ? n0 + p[IH_conv_n_chunk] : p[IH_conv_n];
-        int64_t px1 = px0 + p[IH_conv_chunk_px] < p[IH_conv_line_px] ? px0 + p[IH_conv_chunk_px] : p[IH_conv_line_px];
-        const int8_t *w = (const int8_t *)ih_at(region, p[IH_conv_w]) + image * p[IH_conv_w_image];
-        const int32_t *bias = (const int32_t *)(ih_at(region, p[IH_conv_bias]) + image * p[IH_conv_bias_image]);
-        const uint8_t *x = ih_at(region, p[IH_conv_x]) + image * p[IH_conv_x_image] + line * p[IH_conv_x_line];
-        uint8_t *out = ih_at(region, p[IH_conv_out]) + image * p[IH_conv_out_image] + line * p[IH_conv_out_line];
-        for (int64_t n = n0; n < n1; n += 16)
-            for (int64_t px = px0; px < px1;) {
-                const int m = px1 - px >= TILE_PX ? TILE_PX : 1;
-                int32x4_t acc[TILE_PX][4];
-                if (m == TILE_PX)
-                    dots(p, x + px * p[IH_conv_x_px], w + n / 16 * block, bias + n, TILE_PX, acc);
-                else
-                    dots(p, x + px * p[IH_conv_x_px], w + n / 16 * block, bias + n, 1, acc);
-                for (int i = 0; i < m; i++, px++) {
-                    const int32_t zero_term =
-                        p[IH_conv_w_zero] ? (int32_t)p[IH_conv_w_zero] * sum_of(p, x + px * p[IH_conv_x_px]) : 0;
-                    finish(p, acc[i], zero_term, scale + n, float_bias ? float_bias + n : NULL, lut, out + px * p[IH_conv_out_px] + n * item,
-                           (int)(n1 - n < 16 ? n1 - n : 16));
-                }
-            }
-    }
-}
+#include "graph/conv_small_tiles_body.h"
