@@ -26,7 +26,8 @@ from runtime.agent.blocks import BlockFinder
 from runtime.agent.deciding import Decider, GramTable
 from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import find_elements, readable
-from runtime.agent.features import look_of, words_of
+from runtime.agent.features import look_of
+from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import Plan, plan_of
 from runtime.agent.screen_agent import DECIDER, READER, SETTINGS, TABLE, Settings
 from runtime.agent.small_reader import SmallReader

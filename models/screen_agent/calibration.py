@@ -21,8 +21,9 @@ from models.screen_agent.reading_texts import ALPHABET
 from models.screen_agent.train_decider import batch_of, right
 from runtime.agent.deciding import GramTable, feeds_of, parted
 from runtime.agent.elements import ELEMENT_KINDS, Element
-from runtime.agent.features import Look, Word
+from runtime.agent.features import Look
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import Word
 from runtime.agent.plans import answer_of, plan_of
 
 BINS = 10

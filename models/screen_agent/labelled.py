@@ -21,8 +21,9 @@ from runtime.agent.action_kinds import INDEX, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import Element, find_elements, readable
-from runtime.agent.features import Look, Word, look_of, words_of
+from runtime.agent.features import Look, look_of
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import Word, words_of
 from runtime.agent.plans import CENTRE, SLOTS, SOURCES, cell_at, cell_point
 from runtime.agent.small_reader import SmallReader
 from runtime.desktop.frame import Frame

@@ -12,7 +12,6 @@ Training and running share this file.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,12 +25,12 @@ from runtime.agent.blocks import packed
 from runtime.agent.deeds import REMEMBERED, Memory
 from runtime.agent.elements import ELEMENT_KINDS, Element
 from runtime.agent.grams import padded, spelling
-from runtime.agent.words import COLOURS, MONTHS, NUMBERS, ORDINALS
+from runtime.agent.instruction_words import Word, parts_of, words_of
+from runtime.agent.quantities import larger, measure_of, number_in, signed_values, value_of
+from runtime.agent.words import COLOURS, ORDINALS
 
 Floats = NDArray[np.float32]
 
-MOST_WORDS = 64
-_LONGEST_MEASURE = 16  # characters
 _MOST_PARTS_OF_A_NUMBER = 5  # words and signs: -1,234.5
 ALIKE = 7
 SPELLED = 5  # of ALIKE, what is no number
@@ -40,19 +39,6 @@ DEED_DIMS = len(KINDS) + 8
 BOX_PLAIN_DIMS = 86
 BOX_DIMS = BOX_PLAIN_DIMS + THUMB * THUMB
 SCREEN_DIMS = 12
-_WORD = re.compile(r"\w+|[^\w\s]")
-_NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
-_PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word or a sign of the instruction: characters [start, end)."""
-
-    text: str
-    start: int
-    end: int
-    quoted: bool
 
 
 @dataclass(frozen=True)
@@ -69,17 +55,6 @@ class Look:
     word_grams: NDArray[np.uint16]
     deed_grams: NDArray[np.uint16]
     box_grams: NDArray[np.uint16]
-
-
-@lru_cache(maxsize=256)
-def words_of(instruction: str) -> tuple[Word, ...]:
-    """Returns the words and signs of an instruction, at most MOST_WORDS."""
-    found, quoted = [], False
-    for match in _WORD.finditer(instruction):
-        if match.group() in '"“”':
-            quoted = not quoted
-        found.append(Word(match.group(), match.start(), match.end(), quoted and match.group() not in '"“”'))
-    return tuple(found[:MOST_WORDS])
 
 
 def forget_instructions() -> None:
@@ -180,7 +155,7 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
     made = np.zeros((len(words), len(elements), ALIKE), dtype=np.float32)
     if not words or not elements:
         return made, np.zeros((len(words), len(elements)), dtype=np.bool_)
-    parts = [[match.group() for match in _WORD.finditer(one.text)] for one in elements]
+    parts = [parts_of(one.text) for one in elements]
     vocabulary = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
     if vocabulary:
         names = list(vocabulary)
@@ -223,30 +198,6 @@ def _equal(words: list[str], names: list[str]) -> tuple[NDArray[np.bool_], NDArr
     return made[0], made[1]
 
 
-def value_of(word: str) -> int | None:
-    """Returns the number that a word stands for: 05 and 5th are 5, so are May and five; None for other words."""
-    match = _PLACE.fullmatch(word)
-    if match is not None:
-        return int(match.group(1)) if len(match.group(1)) < 8 else None
-    if word in MONTHS:
-        return MONTHS[word]
-    lowered = word.lower()
-    return NUMBERS.get(lowered, ORDINALS.get(lowered))
-
-
-def signed_values(words: tuple[Word, ...]) -> list[int | None]:
-    """Returns what each word stands for as a number; a minus stands right before it and after no other word."""
-    found: list[int | None] = []
-    for place, word in enumerate(words):
-        value = value_of(word.text)
-        before = words[place - 1] if place else None
-        if value and before is not None and before.text in "-−–" and before.end == word.start:
-            joined = place > 1 and words[place - 2].end == before.start and words[place - 2].text.isalnum()
-            value = value if joined else -value
-        found.append(value)
-    return found
-
-
 def _same_values(wanted: list[int | None], values: list[int | None]) -> NDArray[np.bool_]:
     """Returns (words, names) bool: which stand for the same number."""
     made = np.zeros((len(wanted), len(values)), dtype=np.bool_)
@@ -262,14 +213,7 @@ def _compare(made: Floats, wanted: list[int | None], elements: list[Element], pa
         number = number_in(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
         if number is not None:
             made[:, column, 5] = [one == number for one in wanted]
-            made[:, column, 6] = [0 if one is None else _larger(number, one) for one in wanted]
-
-
-def _larger(number: float, than: float) -> float:
-    """Returns how much larger a number is, in -1 … 1, with a step at equality."""
-    if number == than:
-        return 0.0
-    return math.copysign(0.4 + 0.6 * min(1.0, abs(number - than) / (1 + abs(than))), number - than)
+            made[:, column, 6] = [0 if one is None else larger(number, one) for one in wanted]
 
 
 def _of_colour(elements: list[Element], wanted: tuple[int, int, int]) -> Floats:
@@ -293,24 +237,6 @@ def _deeds(memory: Memory, width: int, height: int) -> tuple[Floats, Floats]:
         )  # fmt: skip
         places[row] = deed.x / 100, deed.y / 100, 0.01, 0.01
     return made, places
-
-
-def number_in(text: str) -> float | None:
-    """Returns the value of a text that is a number and nothing else."""
-    if not _NUMBER.fullmatch(text.strip()):
-        return None
-    digits = re.sub(r"[^\d.\-]", "", text)
-    return float(digits) if digits.strip("-.") else None
-
-
-def measure_of(text: str) -> tuple[str, tuple[float, ...]] | None:
-    """Returns the unit and the size of a text such as -5, $1,200 or 2h 35m; None for what is no measure."""
-    text = text.strip()
-    number = number_in(text)
-    if number is not None:
-        return text.strip("-+0123456789,."), (number,)
-    sizes = tuple(float(digits) for digits in re.findall(r"\d+", text))
-    return (re.sub(r"\d+", "0", text), sizes) if sizes and len(text) <= _LONGEST_MEASURE else None
 
 
 def _boxes(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from runtime.agent.action_kinds import KINDS, POINTED, action_at
 from runtime.agent.elements import Element
-from runtime.agent.features import Word
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import Word
 from runtime.wire.actions import Action
 
 SIDE = 7  # cells of a box's side; the middle one is its centre

@@ -24,8 +24,9 @@ from runtime.agent.deciding import Decider, GramTable
 from runtime.agent.deeds import Memory, keys_of, pack, unpack
 from runtime.agent.elements import Element, find_elements, readable
 from runtime.agent.errors import AssetMissing
-from runtime.agent.features import forget_instructions, look_of, words_of
+from runtime.agent.features import forget_instructions, look_of
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import Answer, Plan, plan_of, random_answer
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader

@@ -14,19 +14,15 @@ from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import ELEMENT_KINDS, MOST_ELEMENTS, Element, find_elements, readable
 from runtime.agent.features import (
     BOX_DIMS,
-    MOST_WORDS,
     PAIRS,
     WORD_DIMS,
     Look,
     look_of,
-    measure_of,
     pairs_of,
-    signed_values,
-    value_of,
-    words_of,
 )
 from runtime.agent.geometry import Box
 from runtime.agent.grams import BUCKETS, padded, spelling
+from runtime.agent.instruction_words import MOST_WORDS, words_of
 from runtime.agent.recognition import Reading
 from tests.agent.screens import Canvas
 
@@ -180,29 +176,6 @@ def test_spelling_of_many_is_that_of_each() -> None:
     assert spelling([]).shape[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [
-        ("05", 5),
-        ("5th", 5),
-        ("May", 5),
-        ("may", None),
-        ("five", 5),
-        ("Fifth", 5),
-        ("Aug", 8),
-        ("x5", None),
-        ("last", -1),
-    ],
-)
-def test_a_number_is_the_same_however_it_is_written(word: str, value: int | None) -> None:
-    assert value_of(word) == value
-
-
-def test_a_minus_belongs_to_a_number_unless_it_joins_two() -> None:
-    assert signed_values(words_of("Turn to -7")) == [None, None, None, -7]
-    assert [value for value in signed_values(words_of("08-05-2016")) if value] == [8, 5, 2016]
-
-
 def test_numbers_are_compared_with_what_stands_on_the_screen() -> None:
     elements = [
         Element("line", Box(10, 10, 80, 10), "August 2016", 0.9, (0, 0, 0), WHITE),
@@ -218,14 +191,6 @@ def test_numbers_are_compared_with_what_stands_on_the_screen() -> None:
     assert made.alike[eight, 1, 6] < 0 < made.alike[seven, 1, 6]
     pairs, first = pairs_of(made), 1 + len(made.words) + len(made.deeds)
     assert pairs[18, 1 + five, first + 1] == pairs[18, first + 1, 1 + five] == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "measure"),
-    [("$45", ("$", (45.0,))), ("2h 35m", ("0h 0m", (2.0, 35.0))), ("-7", ("", (-7.0,))), ("OK", None), (". - ", None)],
-)
-def test_a_measure_has_a_unit_and_a_size(text: str, measure: object) -> None:
-    assert measure_of(text) == measure
 
 
 def test_the_least_of_a_unit_is_known() -> None:

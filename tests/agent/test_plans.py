@@ -9,8 +9,8 @@ import pytest
 
 from runtime.agent.action_kinds import INDEX, KINDS
 from runtime.agent.elements import Element
-from runtime.agent.features import words_of
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, Answer, answer_of, cell_at, cell_point, plan_of
 from runtime.wire.actions import Click, Drag, Type
 

@@ -11,8 +11,8 @@ from models.screen_agent.labelled import cells_for, label_of, of_episode, spans_
 from models.screen_agent.reading_texts import ALPHABET, held_out, text
 from runtime.agent.action_kinds import INDEX, KINDS, circle_path
 from runtime.agent.elements import Element
-from runtime.agent.features import words_of
 from runtime.agent.geometry import Box
+from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import CENTRE, SOURCES
 from runtime.agent.small_reader import SmallReader
 from runtime.backends.protocol import Feeds, StepResult

@@ -1,0 +1,39 @@
+"""Numbers in texts: the same however they are written, with their sign, with their unit."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.agent.instruction_words import words_of
+from runtime.agent.quantities import measure_of, signed_values, value_of
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("05", 5),
+        ("5th", 5),
+        ("May", 5),
+        ("may", None),
+        ("five", 5),
+        ("Fifth", 5),
+        ("Aug", 8),
+        ("x5", None),
+        ("last", -1),
+    ],
+)
+def test_a_number_is_the_same_however_it_is_written(word: str, value: int | None) -> None:
+    assert value_of(word) == value
+
+
+def test_a_minus_belongs_to_a_number_unless_it_joins_two() -> None:
+    assert signed_values(words_of("Turn to -7")) == [None, None, None, -7]
+    assert [value for value in signed_values(words_of("08-05-2016")) if value] == [8, 5, 2016]
+
+
+@pytest.mark.parametrize(
+    ("text", "measure"),
+    [("$45", ("$", (45.0,))), ("2h 35m", ("0h 0m", (2.0, 35.0))), ("-7", ("", (-7.0,))), ("OK", None), (". - ", None)],
+)
+def test_a_measure_has_a_unit_and_a_size(text: str, measure: object) -> None:
+    assert measure_of(text) == measure
