@@ -31,7 +31,7 @@ import torch
 
 from models.screen_agent.bundled_weights import BundledDecider
 from models.screen_agent.decider_net import DeciderNet
-from models.screen_agent.episodes import SUFFIX, EpisodesError
+from models.screen_agent.episodes import EpisodesError
 from models.screen_agent.export import is_right
 from models.screen_agent.labelled import Sample, kept_samples, samples_of
 from models.screen_agent.local_model import LocalModel
@@ -39,6 +39,7 @@ from models.screen_agent.train_decider import batch_of, losses, right, run, usab
 from runtime.agent.deciding import GramTable
 from runtime.agent.screen_agent import DECIDER, READER, SETTINGS, TABLE, Settings
 from runtime.agent.small_reader import SmallReader
+from runtime.desktop.episodes import SUFFIX
 from runtime.errors import RuntimeFault
 from runtime.store.bundle import checked_parts, open_source, pack
 from runtime.store.manifest import Manifest, decode_manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from models.screen_agent.episodes import Box
+from runtime.desktop.episodes import Box
 from runtime.wire.actions import Action, Click, Scroll, Type
 from runtime.wire.actions import Move as MovePointer
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.tiles import tile_hashes
-from models.screen_agent.episodes import Episode, Step, read_shard, unpack_frame
+from models.screen_agent.episodes import read_shard, unpack_frame
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import INDEX, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
@@ -26,6 +26,7 @@ from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word, words_of
 from runtime.agent.plans import CENTRE, SLOTS, SOURCES, cell_at, cell_point
 from runtime.agent.small_reader import SmallReader
+from runtime.desktop.episodes import Episode, Shown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
@@ -140,7 +141,7 @@ def places_of(action: Action) -> tuple[tuple[int, int], tuple[int, int]]:
     return (0, 0), (0, 0)
 
 
-def label_of(step: Step, elements: list[Element], instruction: str) -> Label:
+def label_of(step: Shown, elements: list[Element], instruction: str) -> Label:
     """Returns what the network should say at a step."""
     kind = kind_of(step.label)
     nothing = np.full(len(elements), -1, dtype=np.int8)

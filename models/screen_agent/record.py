@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.screen_agent.disturb import disturbance
-from models.screen_agent.episodes import SEED_PREFIX, SUFFIX, Episode, Step, pack_frame, write_shard
+from models.screen_agent.episodes import SEED_PREFIX
 from models.screen_agent.looks import MADE, SCALES, look_of
 from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
 from models.screen_agent.workplace import Workplace
+from runtime.desktop.episodes import SUFFIX, Episode, Shown, pack_frame, write_shard
 from runtime.evaluation.chromium import ChromiumFailed, page_url
 from runtime.evaluation.miniwob import is_success, task_lists
 from runtime.wire.actions import Action, Done, Wait
@@ -47,7 +48,7 @@ async def record_episode(
     oracle = Oracle(place.browser, place.scale, rng, place.popups)
     started = await place.begin(seed, look)
     await oracle.reset(*place.size)
-    steps: list[Step] = []
+    steps: list[Shown] = []
     idle = 0
     live = task in LIVE_TASKS
     while place.finish is None and len(steps) < (LIVE_STEPS if live else MAX_STEPS) and idle < IDLE_TRIES:
@@ -62,13 +63,13 @@ async def record_episode(
             wrong = disturbance(task, move.label, await oracle.harmless(), place.size, rng)
         taken = wrong or move.label
         if isinstance(taken, Done):
-            steps.append(Step(frame, taken, [], [], "", taken, False))
+            steps.append(Shown(frame, taken, [], [], "", taken, False))
             await place.browser.evaluate("core.endEpisode(core.achieved)")
             break
         if not await place.apply(taken):
             idle += 1
             continue
-        steps.append(Step(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
+        steps.append(Shown(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
         if not isinstance(taken, Wait):
             await (place.settle(0.03, 0.04) if live else place.settle())
     await asyncio.sleep(0.02)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xcffib.xproto import MapState
 
-from models.screen_agent.episodes import Box
 from models.screen_agent.looks import Look, apply_script
+from runtime.desktop.episodes import Box
 from runtime.desktop.protocol import Step as DesktopStep
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.desktop import X11Desktop

@@ -36,7 +36,7 @@ def record(
     Screens and everything that you type are written down, passwords too: on this machine, readable by you alone.
     Training reads them from the folder.
     """
-    from runtime.desktop.demonstration import write_demonstration
+    from runtime.desktop.episodes import write_shard
     from runtime.desktop.x11.demonstrate import demonstrate
 
     told = {"stop": False}
@@ -59,7 +59,7 @@ def record(
     shown = demonstrate(display, task, instruction, seconds, lambda: told["stop"], ready, tell)
     if failed:
         shown = msgspec.structs.replace(shown, success=False, raw_reward=0.0)
-    path = write_demonstration(folder, shown)
+    path = write_shard(folder, shown.task, shown.seed, [shown])
     if as_json:
         print_json({"path": str(path), "steps": len(shown.steps)})
     else:

@@ -7,23 +7,21 @@ listens and looks.
     characters                        type, until something else is done or a second passes
     any other key, or with ctrl/alt   key
 
-On disk it is the format of models/screen_agent/episodes.py, which training reads: one shard an episode. It stays on the
-desktop's side: screens show whatever was on them, and what was typed is written down.
+On disk it is one shard an episode (`episodes.py`), which training reads. It stays on the desktop's side: screens show
+whatever was on them, and what was typed is written down.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from runtime.desktop.chords import KEYSYMS, MODIFIERS
+from runtime.desktop.episodes import Box, Shown, pack_frame
 from runtime.wire.actions import MAX_TEXT, Action, Button, Click, Drag, Key, Scroll, Type, describe
 
 NEAR_PX = 4
@@ -34,33 +32,6 @@ _WHEEL = {4: (0, -1), 5: (0, 1), 6: (-1, 0), 7: (1, 0)}
 _NAMES = {keysym: name for name, keysym in KEYSYMS.items()}
 _MODIFIER_NAMES = {keysym: name for name, keysym in MODIFIERS.items()}
 Pixels = NDArray[np.uint8]
-Box = tuple[int, int, int, int]
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """One step, with the names of models/screen_agent/episodes.py."""
-
-    frame: bytes
-    label: Action
-    targets: list[Box]
-    ends: list[Box]
-    text_source: str
-    taken: Action
-    is_disturbance: bool = False
-
-
-class Demonstration(msgspec.Struct, frozen=True):
-    """One episode, with the names of models/screen_agent/episodes.py."""
-
-    task: str
-    seed: str
-    instruction: str
-    scale: float
-    width: int
-    height: int
-    raw_reward: float
-    success: bool
-    steps: list[Shown]
 
 
 @dataclass(frozen=True)
@@ -196,26 +167,6 @@ class Listener:
     ) -> None:
         self.steps.append(Shown(pack_frame(frame), action, targets, ends or [], source, action))
         self.tell(describe(action))
-
-
-def pack_frame(pixels: Pixels) -> bytes:
-    """Returns BGRX pixels (height, width, 4) as a step holds them: the byte without meaning is 0."""
-    clean = np.ascontiguousarray(pixels).copy()
-    clean[..., 3] = 0
-    return zstandard.ZstdCompressor(level=3).compress(clean.tobytes())
-
-
-def write_demonstration(folder: Path, shown: Demonstration) -> Path:
-    """Writes one shard in one move, readable by its owner alone; returns its path."""
-    path = folder / shown.task / f"{shown.seed}.mpz"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(shown)))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    return path
 
 
 def _character(keysym: int) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from models.screen_agent.episodes import decode, load
-from runtime.desktop.demonstration import Demonstration, Input, Listener, Pixels, write_demonstration
+from runtime.desktop.demonstration import Input, Listener, Pixels
+from runtime.desktop.episodes import Episode, write_shard
 from runtime.desktop.protocol import Step
 from runtime.desktop.x11.desktop import X11Desktop
 from runtime.wire.actions import Action, Button, Click, Drag, Key, Scroll, Type, describe
@@ -100,8 +101,8 @@ def test_a_step_has_the_screen_before_it_and_what_was_meant(tmp_path: Path) -> N
     person.listener.settle()
     person.key(ord("b"))
     steps = person.listener.finish()
-    shown = Demonstration("fill-form", "train-person-1", "type abc", 1.0, 80, 60, 1.0, True, steps)
-    path = write_demonstration(tmp_path, shown)
+    shown = Episode("fill-form", "train-person-1", "type abc", 1.0, 80, 60, 1.0, True, steps)
+    path = write_shard(tmp_path, shown.task, shown.seed, [shown])
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(path.parent.iterdir()) == [path]
     (episode,) = load(tmp_path)

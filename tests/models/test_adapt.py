@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from runtime.desktop.demonstration import Demonstration, Input, Listener, write_demonstration
+from runtime.desktop.demonstration import Input, Listener
+from runtime.desktop.episodes import Episode, write_shard
 from runtime.store.canary import Limits
 from runtime.store.keys import SigningKey
 from runtime.store.models import ModelStore
@@ -70,8 +71,8 @@ def demonstrate(folder: Path, seed: int, word: str = "Zebra", *, success: bool =
     for at, kind in enumerate(("button_press", "button_release")):
         listener.hear(Input(kind, 1, x + 45, y + 14, 1000 + 30 * at))
     steps = listener.finish()
-    shown = Demonstration("usual", f"shown-{seed}", INSTRUCTION, 1.0, *SIZE, 1.0 if success else 0.0, success, steps)
-    return write_demonstration(folder, shown)
+    shown = Episode("usual", f"shown-{seed}", INSTRUCTION, 1.0, *SIZE, 1.0 if success else 0.0, success, steps)
+    return write_shard(folder, shown.task, shown.seed, [shown])
 
 
 @pytest.fixture(scope="module")

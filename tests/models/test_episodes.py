@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from models.screen_agent.episodes import (
-    Episode,
-    EpisodesError,
-    Step,
-    load,
-    load_decoded,
-    pack_frame,
-    read_shard,
-    tasks_in,
-    write_shard,
-)
+from models.screen_agent.episodes import EpisodesError, load, load_decoded, read_shard, tasks_in
+from runtime.desktop.episodes import Episode, Shown, pack_frame, write_shard
 from runtime.wire.actions import Click, Drag, Type
 
 
@@ -27,9 +18,9 @@ def an_episode(seed: str, size: tuple[int, int] = (5, 7)) -> Episode:
     rng = np.random.default_rng(len(seed))
     pixels = rng.integers(0, 256, (*size, 4), np.uint8)
     steps = [
-        Step(pack_frame(pixels), Click(3, 4, count=2), [(1, 2, 5, 6)], [], "", Click(9, 9), True),
-        Step(pack_frame(pixels), Type("día"), [], [], "instruction", Type("día"), False),
-        Step(
+        Shown(pack_frame(pixels), Click(3, 4, count=2), [(1, 2, 5, 6)], [], "", Click(9, 9), True),
+        Shown(pack_frame(pixels), Type("día"), [], [], "instruction", Type("día"), False),
+        Shown(
             pack_frame(pixels),
             Drag(((1, 2), (3, 4))),
             [(0, 0, 2, 3)],

@@ -11,10 +11,11 @@ import pytest
 
 from models.screen_agent import record
 from models.screen_agent.check_oracles import success_of
-from models.screen_agent.episodes import Episode, decode, load
+from models.screen_agent.episodes import decode, load
 from models.screen_agent.oracles import oracle
 from models.screen_agent.record import record_shard
 from models.screen_agent.workplace import Workplace
+from runtime.desktop.episodes import Episode
 from runtime.evaluation.miniwob import task_lists
 from runtime.wire.actions import position
 

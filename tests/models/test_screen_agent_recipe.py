@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 
-from models.screen_agent.episodes import Episode, Step, pack_frame
 from models.screen_agent.labelled import cells_for, label_of, of_episode, spans_of
 from models.screen_agent.reading_texts import ALPHABET, held_out, text
 from runtime.agent.action_kinds import INDEX, KINDS, circle_path
@@ -16,6 +15,7 @@ from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import CENTRE, SOURCES
 from runtime.agent.small_reader import SmallReader
 from runtime.backends.protocol import Feeds, StepResult
+from runtime.desktop.episodes import Episode, Shown, pack_frame
 from runtime.store.manifest import TensorSpec
 from runtime.wire.actions import Action, Click, Drag, Key, Type
 
@@ -56,10 +56,10 @@ class SilentRun:
 
 def step(
     label: Action, targets: list[tuple[int, int, int, int]], source: str = "", taken: Action | None = None
-) -> Step:
+) -> Shown:
     frame = np.full((60, 120, 4), 255, dtype=np.uint8)
     frame[20:40, 20:80] = 200
-    return Step(pack_frame(frame), label, targets, [], source, taken or label, taken is not None)
+    return Shown(pack_frame(frame), label, targets, [], source, taken or label, taken is not None)
 
 
 def test_every_element_whose_centre_is_in_a_target_is_right() -> None:

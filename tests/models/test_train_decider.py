@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.screen_agent.episodes import Episode
 from models.screen_agent.labelled import of_episode
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.features import look_of
 from runtime.agent.small_reader import SmallReader
+from runtime.desktop.episodes import Episode
 from runtime.wire.actions import Click
 from tests.models.test_screen_agent_recipe import ELEMENTS, INSTRUCTION, SilentModel, step
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.screen_agent.episodes import Box
+from runtime.desktop.episodes import Box
 from runtime.evaluation.chromium import Chromium
 from runtime.wire.actions import Action, Click, Done, Drag, Key, Scroll, Type, Wait
 from runtime.wire.actions import Move as MovePointer

@@ -8,7 +8,8 @@ import select
 import time
 from collections.abc import Callable
 
-from runtime.desktop.demonstration import Demonstration, Input, Listener, Pixels
+from runtime.desktop.demonstration import Input, Listener, Pixels
+from runtime.desktop.episodes import Episode
 from runtime.desktop.x11.capture import Capture
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.raw import RAW_KINDS, opcode_of, raw_event, select_raw
@@ -26,7 +27,7 @@ def demonstrate(
     stopped: Callable[[], bool],
     ready: Callable[[], None] = lambda: None,
     tell: Callable[[str], None] = lambda said: None,
-) -> Demonstration:
+) -> Episode:
     """Records until `stopped()` or for `seconds`; `ready` is called when it hears, `tell` with each step.
 
     Raises DisplayUnreachable, DisplayUnsuitable, DesktopLost.
@@ -70,7 +71,7 @@ def demonstrate(
     capture.close()
     listening.close()
     seed = f"train-person-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    return Demonstration(task, seed, instruction, 1.0, width, height, 1.0, True, steps)
+    return Episode(task, seed, instruction, 1.0, width, height, 1.0, True, steps)
 
 
 def _keysyms(connection: Connection) -> dict[int, list[int]]:
