@@ -66,6 +66,11 @@ def interleaved(
     return {name: Samples(tuple(values)) for name, values in times.items()}
 
 
+def linux_version() -> str:
+    """Returns the kernel's version without what its vendor adds."""
+    return platform.release().partition("-")[0]
+
+
 def machine() -> dict[str, str | float]:
     """Returns what a reader of the numbers has to know of the machine."""
     model = platform.processor() or platform.machine()

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.measure import machine
+from bench.measure import linux_version, machine
 from bench.plots import bars
 
 PAGE = Path(__file__).with_name("RESULTS.md")
@@ -89,7 +89,7 @@ def section(name: str, result: dict[str, Any], pictures: Path) -> str:
         f"## {name}",
         "",
         f"{when}; {where['cpu']}, {where['cpus']} cores, load {where['load_1min']} as it ended; "
-        f"Linux {platform.release()}, Python {platform.python_version()}, {versions}",
+        f"Linux {linux_version()}, Python {platform.python_version()}, {versions}",
         "",
         *table(rows),
         "",

@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.measure import linux_version
+
 JETPACKS = {"R35": "JetPack 5", "R36": "JetPack 6", "R38": "JetPack 7"}
 TOTAL_RAILS = (
     "VDD_IN",
@@ -53,7 +55,7 @@ class Board:
         return {
             "device": device or platform.machine(),
             "jetpack": f"{JETPACKS.get(release[1], release[1])} ({release[1]}.{release[2]})" if release else "none",
-            "kernel": platform.release(),
+            "kernel": linux_version(),
             "power_mode": self.power_mode(),
         }
 

@@ -1,5 +1,5 @@
-"""What becomes of a graph's tensors, asked before any is laid out: the borders that their readers want, and which of them
-need never be in memory."""
+"""What becomes of a graph's tensors, asked before any is laid out: the borders that their readers want, and which need
+never be in memory."""
 
 from __future__ import annotations
 
