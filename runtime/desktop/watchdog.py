@@ -19,7 +19,6 @@ import fcntl
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from pathlib import Path
 from kernels.gate.word import boottime_ns
 from runtime.desktop.errors import DesktopError, DesktopLost
 from runtime.desktop.pressed import PressedList
+from runtime.desktop.watchdog_process import READY, start
 from runtime.desktop.x11.connection import Connection
 from runtime.desktop.x11.xtest import release_listed
 
@@ -36,8 +36,7 @@ STALL_NS = 1_000_000_000
 GRAB_MAX_NS = 1_000_000_000  # as everywhere: who has not run for so long is taken for stopped, not for slow
 LOOK_MS = 250
 UNREAD_S = 1.0  # programs look up what was typed last: a lent keycode that means nothing any more would lose it
-_READY, _OPEN, _CLOSED = b"r", b"o", b"c"
-_START_S = 30.0  # a machine that is stalled is no reason to work it without one
+_OPEN, _CLOSED = b"o", b"c"
 
 
 class Watchdog:
@@ -77,29 +76,8 @@ class Watchdog:
         self._process.wait()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, self._display, str(self._pressed_file), str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C at the terminal is for the connector
-            )
-        ours.settimeout(_START_S)
-        try:
-            word = ours.recv(1)
-        except TimeoutError:
-            self._process.kill()
-            word = b""
-        if word != _READY:
-            ours.close()
-            raise DesktopError(
-                f"the watchdog for display {self._display!r} ended with code {self._process.wait()} at its start"
-                f" (one that is not ready after {_START_S:g} s is ended)",
-                next_step="see its message above; without it a crash could leave keys pressed",
-            )
-        ours.settimeout(None)
-        self._socket = ours
+        watched = [self._display, str(self._pressed_file)]
+        self._socket, self._process = start(__spec__.name, watched, f"display {self._display!r}")
 
     def _say(self, word: bytes) -> None:
         try:
@@ -184,7 +162,7 @@ def main(arguments: list[str]) -> int:
             pressed = PressedList(pressed_file)
             _alone(pressed_file)  # for as long as this process lives
             with suppress(BrokenPipeError):  # it is gone already: what it left is let go of all the same
-                connector.send(_READY)
+                connector.send(READY)
             watch(connector, pressed, connection)
         except DesktopLost:
             return 0  # the display is gone, and what was pressed with it

@@ -132,7 +132,7 @@ def test_a_watchdog_begins_when_the_one_before_it_has_let_go(
 ) -> None:
     path = tmp_path / PRESSED_FILE
     PressedList(path)
-    monkeypatch.setattr("runtime.desktop.watchdog._START_S", 1.0)
+    monkeypatch.setattr("runtime.desktop.watchdog_process._START_S", 1.0)
     with path.open("rb") as held:  # as one does that still releases what its killed connector had pressed
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(DesktopError, match="not ready after 1 s"):

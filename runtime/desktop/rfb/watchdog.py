@@ -15,7 +15,6 @@ from __future__ import annotations
 import select
 import socket
 import struct
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -25,14 +24,15 @@ import msgspec
 from runtime.desktop.errors import DesktopError
 from runtime.desktop.rfb.handshake import PIXEL_FORMAT, Login, greet
 from runtime.desktop.rfb.link import Link
+from runtime.desktop.watchdog_process import READY, start
 from runtime.transport.dial import host_port
 
 SILENCE_S = 1.0
 LOOK_S = 0.1
 TRIES, BETWEEN_S = 3, 0.3
 KEY, POINTER, REQUEST = struct.Struct(">BBxxI"), struct.Struct(">BBHH"), struct.Struct(">BBHHHH")
-_START_S = 10.0
 _LINE_MAX = 1 << 16
+_HEAR_S = 10.0  # a watchdog that takes no word for so long has been stopped: another takes its place
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -88,29 +88,16 @@ class RfbWatchdog:
         self._process.wait()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __spec__.name, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C at the terminal is for the connector
-            )
-        ours.settimeout(_START_S)
-        ours.sendall(msgspec.json.encode(self._server) + b"\n")
-        if ours.recv(1) != b"r":
-            ours.close()
-            raise DesktopError(
-                f"the watchdog of the VNC desktop ended with code {self._process.wait()} at its start",
-                next_step="see its message above; without it a crash could leave keys pressed",
-            )
-        self._socket = ours
+        server = msgspec.json.encode(self._server) + b"\n"
+        self._socket, self._process = start(__spec__.name, [], "the VNC desktop", server)
+        self._socket.settimeout(_HEAR_S)
 
     def _say(self, line: bytes) -> None:
         try:
             self._socket.sendall(line + b"\n")
-        except OSError:  # it was killed
+        except OSError:  # it was killed, or stopped
             self._socket.close()
+            self._process.kill()
             self._process.wait()
             self._start()
             if self._is_open:
@@ -172,7 +159,7 @@ def main(arguments: list[str]) -> int:
             if not data:
                 return 0
             first += data
-        connector.send(b"r")
+        connector.send(READY)
         watch(connector, msgspec.json.decode(first, type=Server))
     return 0
 
