@@ -88,7 +88,7 @@ class CanSource:
         """Yields what the bus says. Raises SourceError when it cannot be opened or breaks."""
         bus = self._open()
         loop = asyncio.get_running_loop()
-        heard: deque[Reading | SourceError] = deque()
+        heard: deque[Reading | Exception] = deque()
         ready, stopping = asyncio.Event(), threading.Event()
         listener = threading.Thread(
             target=self._listen,
@@ -105,7 +105,7 @@ class CanSource:
                     if not heard:
                         break
                     reading = heard.popleft()
-                    if isinstance(reading, SourceError):
+                    if isinstance(reading, Exception):
                         raise reading
                     yield reading
                 else:
@@ -120,7 +120,7 @@ class CanSource:
         self,
         bus: can.BusABC,
         clock: Clock,
-        heard: deque[Reading | SourceError],
+        heard: deque[Reading | Exception],
         tell: Callable[[], object],
         stopping: threading.Event,
     ) -> None:
@@ -149,6 +149,9 @@ class CanSource:
                     tell()
         except (can.CanError, OSError, ValueError) as error:
             heard.append(SourceError(f"source {self.url} broke: {error}"))
+            tell()
+        except Exception as error:  # noqa: BLE001 - whatever else it is ends the bridge, as an error of the loop's own does
+            heard.append(error)
             tell()
 
     def _open(self) -> can.BusABC:

@@ -203,6 +203,17 @@ def test_a_bus_that_breaks_is_a_source_error(car_side: can.BusABC, monkeypatch: 
         asyncio.run(listen(CanSource("can:", "virtual", "test-car", CAR, {}), 1, [], car_side))
 
 
+def test_an_error_that_nobody_foresaw_is_not_lost_in_the_thread(
+    car_side: can.BusABC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, timeout: float | None = None) -> None:
+        raise LookupError("a fault of the reader's own")
+
+    monkeypatch.setattr("can.interfaces.virtual.VirtualBus.recv", broken)
+    with pytest.raises(LookupError, match="a fault of the reader's own"):
+        asyncio.run(listen(CanSource("can:", "virtual", "test-car", CAR, {}), 1, [], car_side))
+
+
 def test_nothing_in_the_bridge_can_send() -> None:
     """No call of a sending method anywhere in the bridge, but for the words to the service manager."""
     senders = {"send", "sendto", "sendall", "sendmsg", "send_periodic", "send_message", "flush_tx_buffer"}
