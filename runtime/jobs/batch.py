@@ -26,7 +26,7 @@ from kernels.errors import IdlehandsError
 from runtime.agent.protocol import Preempted
 from runtime.backends.protocol import Model, StepResult
 from runtime.jobs.checkpoint import Checkpoint
-from runtime.jobs.run import ClaimedRun, GateClosed, RunEnd
+from runtime.jobs.run import ClaimedRun, RunEnd, RunStopped
 from runtime.store.manifest import TensorSpec
 
 PUT_S, PUT_BYTES = 0.5, 64 * 1024  # results are kept so often, or when they are so many
@@ -65,7 +65,7 @@ class BatchRun(ClaimedRun):
                     loop.run_in_executor(self.think, self._thinking, lambda given=inputs[number]: self._result(given))
                 )
                 if isinstance(made, Preempted):
-                    raise GateClosed
+                    raise RunStopped
                 result, is_error = made
                 self._results.append(result)
                 self._errors += is_error

@@ -43,8 +43,8 @@ class RunEnd:
     released_ns: int = 0
 
 
-class GateClosed(Exception):
-    """The gate closed under a run, or it was stopped otherwise."""
+class RunStopped(Exception):
+    """The gate closed under a run, or its owner or the daemon stopped it."""
 
 
 @dataclass(kw_only=True)
@@ -105,7 +105,7 @@ class ClaimedRun:
         watch = asyncio.create_task(self._watch_gate())
         try:
             end = await self._work()
-        except GateClosed:
+        except RunStopped:
             end = self._stopped_as or RunEnd("yielded")
         finally:
             watch.cancel()
@@ -153,13 +153,13 @@ class ClaimedRun:
         self._stop.set()
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T:
-        """Awaits `work`, or raises GateClosed at once when the gate closes or the run is cancelled."""
+        """Awaits `work`, or raises RunStopped at once when the gate closes or the run is cancelled."""
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set():
-                raise GateClosed
+                raise RunStopped
             return await task  # type: ignore[no-any-return]
         finally:
             stop.cancel()

@@ -29,7 +29,7 @@ from runtime.desktop.inputs import presses
 from runtime.desktop.remote import RemoteDesktop
 from runtime.jobs.account import Account, account_of
 from runtime.jobs.checkpoint import Checkpoint, CheckpointError, Memory
-from runtime.jobs.run import ClaimedRun, GateClosed, RunEnd
+from runtime.jobs.run import ClaimedRun, RunEnd, RunStopped
 from runtime.jobs.spec import JobSpec
 from runtime.jobs.store import Claim
 from runtime.jobs.tempo import Tempo
@@ -159,7 +159,7 @@ class Runner(ClaimedRun):
             asyncio.get_running_loop().run_in_executor(self.think, self._thinking, partial(self._think, self._view))
         )
         if isinstance(decided, Preempted):
-            raise GateClosed
+            raise RunStopped
         if len(decided.state) > STATE_LIMIT_BYTES:
             raise ValueError(
                 f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
