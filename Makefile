@@ -37,11 +37,12 @@ test-desktops: build ## the tests of desktops, with a Qt program that is its own
 	$(VENV)/bin/pip install --quiet PySide6-Essentials
 	$(RUN) -m pytest tests/desktop
 
-fuzz: build      ## the session's machines, 10,000,000 inputs (guided first where atheris is); both model loaders under sanitizers
+fuzz: build      ## the session's machines, 10,000,000 inputs (guided first where atheris is); both model loaders under sanitizers; the properties, with new examples
 	mkdir -p .cache/fuzz
 	if $(RUN) -c 'import atheris' 2>/dev/null; then $(RUN) -m tests.fuzz.guided wire .cache/fuzz -runs=1000000 -max_len=1024; fi
 	$(RUN) -m tests.fuzz.wire 10000000 .cache/fuzz
 	tests/sanitizers/run -m tests.kernels.fuzz_models 600
+	$(RUN) -m pytest -q -m hypothesis --hypothesis-profile=explore
 
 test-gpu: build  ## TensorRT for RTX (built ahead of time anywhere) and, where there is a GPU, everything that needs it
 	$(VENV)/bin/pip install --quiet cuda-bindings tensorrt-rtx
