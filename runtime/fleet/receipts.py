@@ -2,8 +2,8 @@
 
     ledger ──waiting──► Parcel ──► fleet ──► Answer ──► Ledger.keep ──► `idlehands ledger verify` counts it
 
-Nothing is kept here but a queue of what was booked since the last look: the ledger on the disk says what is waiting,
-so that a crash, a long outage or books that the fleet lost cost nothing but sending again.
+Nothing is kept here but what was booked since the last look: the ledger on the disk says what is waiting, so that a
+crash, a long outage or books that the fleet lost cost nothing but sending again.
 """
 
 from __future__ import annotations
@@ -51,15 +51,16 @@ class Mailer:
 
     def __init__(self, ledger: Ledger, connection: Connection, fleet: Collection[str] | None = None) -> None:
         self._ledger, self._connection, self._fleet = ledger, connection, fleet
-        self._queue: deque[Receipt] = deque()
-        self._is_read = False  # what the disk has waiting is in the queue
+        self._booked: deque[Receipt] = deque()  # filled by the thread that books, emptied by the loop
+        self._queue: deque[Receipt] = deque()  # the loop's own: consecutive, oldest first
+        self._is_behind = True  # more may be waiting on the disk than is in the two
         self._pause_s = LOOK_S
         self._task: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins, in the running loop."""
-        self._ledger.on_booked = self._booked
+        self._ledger.on_booked = self._hear
         self._task = asyncio.create_task(self._send_all())
 
     async def stop(self) -> None:
@@ -71,12 +72,12 @@ class Mailer:
         if self._keeping is not None:  # a thread cannot be stopped, and the ledger is closed next
             await asyncio.gather(self._keeping, return_exceptions=True)
 
-    def _booked(self, entry: Entry) -> None:
-        """Hears of a new entry, in whatever thread booked it."""
-        if len(self._queue) < QUEUE_CAP:
-            self._queue.append(Receipt(entry=entry))
+    def _hear(self, entry: Entry) -> None:
+        """Hears of a new entry, on the disk already, in whatever thread booked it."""
+        if len(self._booked) < QUEUE_CAP:
+            self._booked.append(Receipt(entry=entry))
         else:
-            self._is_read = False
+            self._is_behind = True
 
     async def _send_all(self) -> None:
         while True:
@@ -84,9 +85,9 @@ class Mailer:
             if not self._connection.is_up:
                 continue
             try:
-                if not self._is_read:
+                if self._is_behind:
                     await self._read(lambda: waiting(self._ledger.folder))
-                while self._queue:
+                while self._next():
                     await self._send_some()
                     self._pause_s = LOOK_S
             except JobStoreError as error:  # the fleet is away, or its books are
@@ -97,12 +98,24 @@ class Mailer:
                 self._pause_s = min(2 * self._pause_s, LAST_PAUSE_S)
 
     async def _read(self, find: Callable[[], Iterator[Receipt]]) -> None:
-        """Queues what the disk has, and behind it what was booked meanwhile."""
-        found = await asyncio.to_thread(lambda: list(islice(find(), QUEUE_CAP)))
-        self._is_read = len(found) < QUEUE_CAP  # else there may be more, and it is read again
-        last = found[-1].entry.n if found else 0
-        later = [receipt for receipt in self._queue if receipt.entry.n > last] if self._is_read else []
-        self._queue = deque([*found, *later])
+        """Queues what the disk has. What was heard of before is on it; what is booked from here on is heard of."""
+        self._is_behind = False
+        self._booked.clear()
+        try:
+            self._queue = deque(await asyncio.to_thread(lambda: list(islice(find(), QUEUE_CAP))))
+        except BaseException:
+            self._is_behind = True
+            raise
+        if len(self._queue) == QUEUE_CAP:
+            self._is_behind = True
+
+    def _next(self) -> bool:
+        """Returns whether something is queued, with what was booked meanwhile behind it, if nothing lies between."""
+        while self._booked and not self._is_behind:
+            receipt = self._booked.popleft()
+            if not self._queue or receipt.entry.n > self._queue[-1].entry.n:
+                self._queue.append(receipt)
+        return bool(self._queue)
 
     async def _send_some(self) -> None:
         """Sends one parcel and keeps what is answered. Raises ReceiptError where the fleet will not go on."""
@@ -134,6 +147,6 @@ class Mailer:
                 if receipt.entry.n >= wanted
             )
         )
-        self._is_read = False  # what else waits is looked for when these are through
+        self._is_behind = True  # what else waits is looked for when these are through
         if not self._queue or self._queue[0].entry.n != wanted:
             raise ReceiptError(f"the fleet wants receipt {wanted}, which is not in {self._ledger.folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -206,6 +206,31 @@ def test_a_full_queue_is_read_from_the_disk_again(tmp_path: Path, monkeypatch: p
         post.open_books()
         await post.until_answered(40)
         assert post.books.count() == 40
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_what_is_booked_while_the_disk_is_read_is_answered_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts_module, "QUEUE_CAP", 3)
+
+    async def story(post: Post) -> None:
+        looks = 0
+
+        def waiting_then_more(folder: Path) -> Iterator[Receipt]:
+            nonlocal looks
+            looks += 1
+            found = list(waiting(folder))
+            if looks == 2:
+                post.book(5)  # more than is heard of at once
+            return iter(found)
+
+        monkeypatch.setattr(receipts_module, "waiting", waiting_then_more)
+        post.open_books()
+        post.book(4)
+        await post.until_answered(9)
+        assert post.books.count() == 9
 
     play(tmp_path, monkeypatch, story)
 
