@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernels.gate.word import boottime_ns
 from runtime.fleet.bookkeeper import Bookkeeper
 from runtime.fleet.books import Books
-from runtime.fleet.connection import Connection, FleetAddress
+from runtime.fleet.connection import LAST_BACKOFF_S, Connection, FleetAddress
 from runtime.fleet.errors import FleetAway
 from runtime.fleet.server import FleetServer
 from runtime.fleet.soak.audit import audit, percentiles
@@ -45,6 +45,7 @@ SUBMITTERS = 32
 LEASE_S = 5.0
 CLOCKS_OFF_S = (0.0, 420.0, -420.0)  # the wall clock of each process's cars, in turn
 ASK_AFTER_S = 5.0  # without news of a job that is done, the store is asked
+ANSWERED_S = LAST_BACKOFF_S + 60.0  # a car that was cut off may pause that long before it tries its link again
 
 
 @dataclass(frozen=True)
@@ -352,13 +353,15 @@ class Soak:
                 self.plan.say(f"{self.plan.jobs - len(self.heard.done)} jobs are not over")
 
     async def _until_answered(self) -> None:
-        """Waits until the fleet has counter-signed every receipt, a minute at most: the audit tells the rest."""
+        """Waits until every receipt is counter-signed, as long as a link may take; the audit tells the rest."""
         ledgers = [self.plan.folder / f"car-{number}" / "ledger" for number in range(self.plan.cars)]
-        give_up_s = time.monotonic() + 60.0
+        give_up_s, said = time.monotonic() + ANSWERED_S, -1
         while ledgers and time.monotonic() < give_up_s:
             ledgers = await asyncio.to_thread(_unanswered, ledgers)
+            if len(ledgers) != said:
+                said = len(ledgers)
+                self.plan.say(f"{said} cars wait for a counter-signature")
             await asyncio.sleep(0.5)
-        self.plan.say(f"{len(ledgers)} cars wait for a counter-signature")
 
     def _measure(self, processes: list[CarsProcess]) -> None:
         with contextlib.suppress(OSError, ProcessLookupError):
