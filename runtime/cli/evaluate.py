@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +48,7 @@ def evaluate() -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 16), help="So many at once.")
 @click.option("--out", default="out/eval", show_default=True, type=click.Path(path_type=Path), help="Report, logs.")
 @json_option
-def miniwob(
-    split: str,
-    tasks: str,
-    episodes: int,
-    seeds: str,
-    agent: str,
-    model: str,
-    bundle: Path | None,
-    ablation: str,
-    beside: tuple[Path, ...],
-    workers: int,
-    out: Path,
-    as_json: bool,
-) -> None:
+def miniwob(split: str, tasks: str, out: Path, as_json: bool, **asked: Any) -> None:
     """Work MiniWoB++ pages in live Chromium from their pixels.
 
     Pages of the split `train` leave annotated pictures of failures and OUT/report.html. Pages that are not for training
@@ -71,29 +59,35 @@ def miniwob(
     lists = task_lists()
     names = tuple(name.strip() for name in tasks.split(",") if name.strip()) or tuple(lists[split])
     splits = {name: next((kind for kind in ("train", "unseen") if name in lists[kind]), "other") for name in names}
-    if seeds.startswith("train-"):
+    wanted = PagesWanted(splits=splits, out=out.resolve(), **asked)
+    if wanted.seeds.startswith("train-"):
         raise click.UsageError("seeds that begin with 'train-' are those of the demonstrations; take another prefix")
-    if ablation != "none" and set(splits.values()) != {"train"}:
+    if wanted.ablation != "none" and set(splits.values()) != {"train"}:
         raise click.UsageError("ablations are measured on training pages alone; leave the others out")
-    report = _run(splits, episodes, seeds, agent, model, bundle, ablation, beside, workers, out.resolve())
+    report = _run(wanted)
     if as_json:
         print_json(report)
     else:
         print_report(report)
 
 
-def _run(
-    splits: dict[str, str],
-    episodes: int,
-    seeds: str,
-    agent: str,
-    model: str,
-    bundle: Path | None,
-    ablation: str,
-    beside: tuple[Path, ...],
-    workers: int,
-    out: Path,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class PagesWanted:
+    """What `eval miniwob` was asked for, by the names of its options; `splits` tells of each page where it belongs."""
+
+    splits: dict[str, str]
+    episodes: int
+    seeds: str
+    agent: str
+    model: str
+    bundle: Path | None
+    ablation: str
+    beside: tuple[Path, ...]
+    workers: int
+    out: Path
+
+
+def _run(wanted: PagesWanted) -> dict[str, Any]:
     from runtime.agent.protocol import check_kind
     from runtime.demo.show import POLICY, TRACE
     from runtime.evaluation import ablation as ablations
@@ -104,30 +98,31 @@ def _run(
     from runtime.evaluation.scores import set_beside, summary, wilson
     from runtime.evaluation.trial import Trial, run_trial
 
-    check_kind(agent)
-    is_open = all(split == "train" for split in splits.values())
-    if any(split == "unseen" for split in splits.values()):
-        commit: str | None = unseen.committed(bundle)
+    check_kind(wanted.agent)
+    is_open = all(split == "train" for split in wanted.splits.values())
+    if any(split == "unseen" for split in wanted.splits.values()):
+        commit: str | None = unseen.committed(wanted.bundle)
     else:
         commit = unseen.head()
-    if ablation in ablations.OF_BUNDLE:
-        whole = bundle or BUNDLES / f"{agent}.ihb"
-        (out / "ablated").mkdir(parents=True, exist_ok=True)
-        bundle = ablations.ablated(whole, ablation, out / "ablated" / whole.name)
+    bundle = wanted.bundle
+    if wanted.ablation in ablations.OF_BUNDLE:
+        whole = bundle or BUNDLES / f"{wanted.agent}.ihb"
+        (wanted.out / "ablated").mkdir(parents=True, exist_ok=True)
+        bundle = ablations.ablated(whole, wanted.ablation, wanted.out / "ablated" / whole.name)
     trial = Trial(
-        tasks=tuple(splits),
-        episodes=episodes,
-        seeds=seeds,
-        agent=agent,
-        model=model,
+        tasks=tuple(wanted.splits),
+        episodes=wanted.episodes,
+        seeds=wanted.seeds,
+        agent=wanted.agent,
+        model=wanted.model,
         bundles=BUNDLES,
         bundle=bundle,
-        source=_parked(TRACE, out),
+        source=_parked(TRACE, wanted.out),
         policy=POLICY,
-        folder=out,
-        workers=workers,
+        folder=wanted.out,
+        workers=wanted.workers,
         wants_pictures=is_open,
-        wording=ablation if ablation in ablations.OF_WORDING else "plain",
+        wording=wanted.ablation if wanted.ablation in ablations.OF_WORDING else "plain",
     )
 
     def tell(task: str, of_task: list[Episode]) -> None:
@@ -139,20 +134,20 @@ def _run(
     outcome = asyncio.run(run_trial(trial, tell))
     bundles = [bundle] if bundle is not None else sorted(BUNDLES.glob("*.ihb"))
     report: dict[str, Any] = {
-        "agent": agent,
-        "split": ", ".join(sorted(set(splits.values()))),
-        "seeds": seeds,
-        "ablation": ablation,
+        "agent": wanted.agent,
+        "split": ", ".join(sorted(set(wanted.splits.values()))),
+        "seeds": wanted.seeds,
+        "ablation": wanted.ablation,
         "commit": commit,
         "bundles": {path.name: unseen.sha256_of(path) for path in bundles},
-        **summary(splits, outcome.episodes, human_medians_s()),
+        **summary(wanted.splits, outcome.episodes, human_medians_s()),
         "seconds": round(outcome.seconds, 1),
     }
-    set_beside(report, [_read_report(path) for path in beside])
+    set_beside(report, [_read_report(path) for path in wanted.beside])
     if not is_open:
         unseen.write_down(report)
-    write_page(report, outcome.shots if is_open else (), out / "report.html")
-    (out / "report.json").write_text(_as_json(report))
+    write_page(report, outcome.shots if is_open else (), wanted.out / "report.html")
+    (wanted.out / "report.json").write_text(_as_json(report))
     return report
 
 
