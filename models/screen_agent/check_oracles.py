@@ -33,6 +33,8 @@ async def success_of(place: Workplace, task: str, episodes: int, verbose: bool =
             await open_page(place, task)
             continue
         good += episode.success
+        if not episode.success:  # what it left running would be in the way of the next
+            await open_page(place, task)
         steps += len(episode.steps)
         if verbose and not episode.success:
             print(f"{task} {seed} {episode.instruction!r} raw {episode.raw_reward}")

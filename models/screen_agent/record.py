@@ -14,6 +14,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from models.screen_agent.disturb import disturbance
 from models.screen_agent.episodes import SEED_PREFIX
 from models.screen_agent.looks import MADE, SCALES, look_of
 from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
+from models.screen_agent.own_mistakes import GUARD, Counts, OwnAgent, let_act, unpacked
 from models.screen_agent.workplace import Workplace
 from runtime.desktop.episodes import SUFFIX, Episode, Shown, pack_frame, write_shard
 from runtime.evaluation.chromium import ChromiumFailed, page_url
@@ -32,6 +34,7 @@ from runtime.wire.actions import Action, Done, Wait
 MADE_PAGE = Path(__file__).parent / "pages" / "made.html"
 MADE_TASKS = tuple(MADE + kind for kind in ("form", "dialog", "menu", "table", "list", "tabs", "links"))
 SHARD_EPISODES = 10
+OWN = "-own"  # in the names of shards and seeds
 TRIES = 3  # so many times the episodes of a shard are tried before it is left short
 MAX_STEPS = 70
 IDLE_TRIES = 8
@@ -41,25 +44,40 @@ LIVE_STEPS = 400
 
 
 async def record_episode(
-    place: Workplace, task: str, seed: str, rng: random.Random, *, disturbed: bool = True, plain: bool = False
+    place: Workplace,
+    task: str,
+    seed: str,
+    rng: random.Random,
+    *,
+    disturbed: bool = True,
+    plain: bool = False,
+    own: OwnAgent | None = None,
 ) -> Episode:
-    """Plays one episode with the page open and the oracle loaded. `plain`: the page's own look."""
+    """Plays one episode with the page open and the oracle loaded. `plain`: the page's own look. `own` acts, too."""
     look = look_of(task, random.Random(0) if plain else rng)
     oracle = Oracle(place.browser, place.scale, rng, place.popups)
     started = await place.begin(seed, look)
     await oracle.reset(*place.size)
+    if own is not None:
+        own.begin(started.utterance)
     steps: list[Shown] = []
     idle = 0
     live = task in LIVE_TASKS
     while place.finish is None and len(steps) < (LIVE_STEPS if live else MAX_STEPS) and idle < IDLE_TRIES:
-        frame = pack_frame(place.frame())
+        pixels = place.frame().copy()
+        frame = pack_frame(pixels)
         move = await oracle.next(task)
         if move is None:
             idle += 1
             await place.settle()
             continue
+        if own is not None and (act := own.would(pixels)) is not None and own.lets(task, act, move, rng):
+            step = await let_act(place, own, act, move, frame, task)
+            if step is not None:
+                steps.append(step)
+                continue
         wrong: Action | None = None
-        if disturbed:
+        if disturbed and own is None:
             wrong = disturbance(task, move.label, await oracle.harmless(), place.size, rng)
         taken = wrong or move.label
         if isinstance(taken, Done):
@@ -70,6 +88,8 @@ async def record_episode(
             idle += 1
             continue
         steps.append(Shown(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
+        if own is not None:
+            own.did(taken)
         if not isinstance(taken, Wait):
             await (place.settle(0.03, 0.04) if live else place.settle())
     await asyncio.sleep(0.02)
@@ -88,9 +108,17 @@ async def open_page(place: Workplace, task: str) -> None:
     else:
         await place.driver.open(task)
     await Oracle(place.browser, place.scale, random.Random(0)).load()
+    await place.browser.evaluate(GUARD)
 
 
-async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tuple[int, int]:
+def shard_name(shard: int, own: OwnAgent | None) -> str:
+    """Returns the name of a shard; one with the agent's own mistakes stands beside the one without."""
+    return f"{shard:04}" if own is None else f"{shard:04}{OWN}"
+
+
+async def record_shard(
+    place: Workplace, task: str, shard: int, out: Path, own: OwnAgent | None = None
+) -> tuple[int, int]:
     """Records one shard of `task`. Returns how many episodes it has and how many were tried."""
     await open_page(place, task)
     episodes: list[Episode] = []
@@ -98,10 +126,10 @@ async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tu
     while len(episodes) < SHARD_EPISODES and tried < TRIES * SHARD_EPISODES:
         if tried >= SHARD_EPISODES and not episodes:
             break  # nothing came of ten: not worth twenty more
-        seed = f"{SEED_PREFIX}{task}-{shard}-{tried}"
+        seed = f"{SEED_PREFIX}{task}{'' if own is None else OWN}-{shard}-{tried}"
         tried += 1
         try:
-            episode = await record_episode(place, task, seed, random.Random(seed))
+            episode = await record_episode(place, task, seed, random.Random(seed), own=own)
         except ChromiumFailed as error:
             print(f"{task} {seed}: {error}", file=sys.stderr, flush=True)
             await open_page(place, task)
@@ -111,29 +139,35 @@ async def record_shard(place: Workplace, task: str, shard: int, out: Path) -> tu
         if not episode.success:  # what it left open would be in the way of the next
             await open_page(place, task)
     if episodes:
-        write_shard(out, task, f"{shard:04}", episodes)
+        write_shard(out, task, shard_name(shard, own), episodes)
     return len(episodes), tried
 
 
-async def record(tasks: Sequence[str], shards: range, out: Path, name: str) -> None:
+async def record(tasks: Sequence[str], shards: range, out: Path, name: str, own: OwnAgent | None = None) -> None:
     """Records what is missing of `shards` of every task. A SIGTERM ends the browser and its X server, too."""
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     for shard in shards:
-        missing = [task for task in tasks if not (out / task / f"{shard:04}{SUFFIX}").exists()]
+        missing = [task for task in tasks if not (out / task / (shard_name(shard, own) + SUFFIX)).exists()]
         if not missing:
             continue
         async with Workplace(SCALES[shard % len(SCALES)]) as place:
             for task in missing:
                 began = time.monotonic()
                 try:
-                    kept, tried = await asyncio.wait_for(record_shard(place, task, shard, out), 600)
+                    kept, tried = await asyncio.wait_for(record_shard(place, task, shard, out, own), 600)
                 except (ChromiumFailed, TimeoutError, asyncio.TimeoutError) as error:
                     print(f"{name} {task}: given up: {error}", file=sys.stderr, flush=True)
                     break  # the browser may be gone: the next shard has a new one
                 took = time.monotonic() - began
-                print(f"{name} shard {shard} zoom {place.scale:g} {task}: {kept} of {tried}, {took:.1f} s", flush=True)
+                told = "" if own is None else f", {own.counts}"
+                print(
+                    f"{name} shard {shard} zoom {place.scale:g} {task}: {kept} of {tried}, {took:.1f} s{told}",
+                    flush=True,
+                )
+                if own is not None:
+                    own.counts = Counts()
 
 
 async def known_tasks() -> list[str]:
@@ -151,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="leave out so many of them: another machine has them")
     parser.add_argument("--workers", type=int, default=2, help="processes, each with a Chromium of its own")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--agent", type=Path, help="a bundle whose agent acts itself with a share of the steps")
+    parser.add_argument("--share", type=float, default=0.5, help="of steps that are the agent's own (default 0.5)")
     parser.add_argument("--name", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     tasks = [task for task in chosen.tasks.split(",") if task] or asyncio.run(known_tasks())
@@ -160,12 +196,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.workers == 1:
         shards = range(chosen.first // SHARD_EPISODES, -(-chosen.episodes // SHARD_EPISODES))
         try:
-            asyncio.run(record(tasks, shards, chosen.out, chosen.name))
+            with tempfile.TemporaryDirectory(prefix="idlehands-recorder-") as folder:
+                own = None if chosen.agent is None else OwnAgent(unpacked(chosen.agent, Path(folder)), chosen.share)
+                asyncio.run(record(tasks, shards, chosen.out, chosen.name, own))
         except asyncio.CancelledError:
             return 143
         return 0
     command = [sys.executable, "-m", "models.screen_agent.record", "--episodes", str(chosen.episodes), "--workers", "1"]
-    command += ["--first", str(chosen.first)]
+    command += ["--first", str(chosen.first), "--share", str(chosen.share)]
+    command += [] if chosen.agent is None else ["--agent", str(chosen.agent)]
     workers = [
         subprocess.Popen([*command, "--out", str(chosen.out), "--name", f"{n}:", "--tasks", ",".join(share)])
         for n in range(chosen.workers)

@@ -203,6 +203,35 @@
     if (!shown.length) return ih.wait(50);
     return {act: 'click', boxes: shown.map(point => around(...point, 8)), at: shown[0]};
   });
+  // Buttons light up one after the other, and each may be pressed as soon as it has: nothing is to be remembered.
+  task('simon-says', () => {
+    if (!ih.watched) {
+      for (const button of all('#area button')) {
+        const lit = () => { if (button.classList.contains('push')) (ih.memory.lit ??= []).push([button, Date.now()]); };
+        new MutationObserver(lit).observe(button, {attributeFilter: ['class']});
+        button.addEventListener('click', () => { ih.memory.pressed = (ih.memory.pressed ?? 0) + 1; });
+      }
+      ih.watched = true;
+    }
+    const {lit = [], pressed = 0} = ih.memory;
+    if (pressed >= lit.length) return ih.wait(50);
+    const [button, since] = lit[pressed];
+    return Date.now() - since < 450 ? click(button) : null;  // later it cannot be told from a look any more
+  });
+  // The cube turns on after it is let go: about twice as many degrees as the pointer moved pixels.
+  task('drag-cube', () => {
+    const goal = ih.query().match(/"(\d)"/)[1], now = text(one('.cube-image.active'));
+    if (goal === now) return submit();
+    const {positionX: x, positionY: y} = cube.viewport, turn = angle => ((angle % 360) + 540) % 360 - 180;
+    const inverted = y > 88 && y < 264;
+    const up = goal === '6' ? 88 : goal === '1' ? 264 : inverted ? 176 : 0;
+    const across = inverted ? {3: 86, 2: 177, 5: 269, 4: 0}[goal] : {5: 86, 4: 177, 3: 269, 2: 0}[goal];
+    const by = (degrees) => Math.sign(degrees) * Math.max(8, Math.min(45, Math.abs(degrees) / 2.5));
+    const down = -turn(up - y), right = across === undefined ? 0 : turn(across - x) * (inverted ? -1 : 1);
+    const [cx, cy] = centre(one('.viewport'));
+    const to = [cx + (Math.abs(right) > 30 ? by(right) : 0), cy + (Math.abs(down) > 30 || !right ? by(down) : 0)];
+    return drag([around(cx, cy, 7)], [around(...to, 7)], {from: [cx, cy], to});
+  });
   task('stock-market', () => {
     const limit = parseFloat(match(/less than \$([\d.]+)/)[1]), now = parseFloat(text(one('#stock-price')).slice(1));
     return now < limit ? click(one('#buy')) : ih.wait(50);
