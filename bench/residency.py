@@ -5,6 +5,7 @@ small vision transformer), each with weights of its own, installed in a store of
 
 swap       a budget of half of them, used in turn, so that every use gives one up and loads another
 memory     what the process holds before, with all of them resident, and after they were given up
+together   eight sessions of one model, each asking again at once, with and without their runs made as one (company.py)
 deadlines  a session a variant at 8 times a person's speed (a decision every 331 ms), then as many as are admitted, by
            the worker's own admission, schedule and residency (runtime/daemon/lanes.py)
 """
@@ -14,22 +15,18 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from bench.chains import ROWS, WIDTH, int8_chain
+from bench.company import together
 from bench.measure import Samples, machine
-from kernels.gate.word import LEASE_MAX_NS, GateReader, State, boottime_ns
-from kernels.gate.writer import GateWriter
+from bench.opened import opened_gate
+from kernels.gate.word import GateReader, boottime_ns
 from runtime.backends.memory import rss_bytes
 from runtime.backends.protocol import Feeds, Limits, StepResult
 from runtime.config.config import Worker as WorkerSettings
@@ -43,9 +40,8 @@ from runtime.store.bundle import Bundle, pack, sign
 from runtime.store.keys import SigningKey
 from runtime.store.models import ModelStore
 
-VARIANTS, LAYERS, WIDTH, ROWS = 20, 20, 512, 196
+VARIANTS = 20
 PERIOD_MS = 331.0  # a person's action takes 2.65 s by the keystroke-level model
-OPERATIONS = 2 * LAYERS * WIDTH * WIDTH * ROWS
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -62,6 +58,7 @@ def run(argv: list[str]) -> dict[str, Any]:
         return {
             "rows": rows,
             "memory": memory(bundles["native"], limits),
+            "together": together(Path(folder), arguments.seconds),
             "deadlines": deadlines(bundles["native"], limits, arguments.lanes, arguments.seconds),
             "bundle_bytes": bundles["native"][0].manifest.total_bytes,
             "machine": machine(),
@@ -90,40 +87,6 @@ def install(folder: Path, backend: str) -> list[Bundle]:
         sign(packed, key)
         installed.append(store.install(packed))
     return installed
-
-
-def int8_chain(seed: int) -> bytes:
-    """Returns a QDQ model x float32 (ROWS, WIDTH) -> y: u8 activations, s8 weights, a Relu after each product."""
-    rng = np.random.default_rng(seed)
-    constants: list[Any] = []
-    nodes: list[Any] = []
-
-    def constant(name: str, value: NDArray[Any]) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    scale = constant("scale", np.array(0.02, np.float32))
-    zero = constant("zero", np.array(0, np.uint8))
-    weight_scale = constant("weight_scale", np.array(0.002, np.float32))
-    weight_zero = constant("weight_zero", np.array(0, np.int8))
-    before = "x"
-    for layer in range(LAYERS):
-        weight = constant(f"w{layer}", rng.integers(-127, 128, (WIDTH, WIDTH)).astype(np.int8))
-        quantised, product = f"q{layer}", f"m{layer}"
-        after = "y" if layer == LAYERS - 1 else f"r{layer}"
-        nodes += [
-            helper.make_node("QuantizeLinear", [before, scale, zero], [quantised]),
-            helper.make_node("DequantizeLinear", [quantised, scale, zero], [f"{quantised}d"]),
-            helper.make_node("DequantizeLinear", [weight, weight_scale, weight_zero], [f"{weight}d"]),
-            helper.make_node("MatMul", [f"{quantised}d", f"{weight}d"], [product]),
-            helper.make_node("Relu", [product], [after]),
-        ]
-        before = after
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [ROWS, WIDTH]) for name in ("x", "y")]
-    graph = helper.make_graph(nodes, "chain", [tensors[0]], [tensors[1]], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def swaps(name: str, bundles: list[Bundle], limits: Limits, count: int) -> dict[str, Any]:
@@ -226,29 +189,6 @@ class Promised:
     def _decide(self) -> StepResult:
         token = self._gate.token(self._gate.read().gate_epoch)
         return self._model.start(self._feed).step(token)
-
-
-@contextmanager
-def opened_gate(path: Path) -> Iterator[GateReader]:
-    """Has the gate open for as long as this lasts, its lease renewed as a bridge does."""
-    ends = threading.Event()
-    with GateWriter(path) as writer:
-
-        def renew() -> None:
-            while not ends.is_set():
-                writer.publish(State.OPEN, [], boottime_ns() + LEASE_MAX_NS)
-                ends.wait(0.05)
-
-        renewing = threading.Thread(target=renew, daemon=True)
-        renewing.start()
-        try:
-            reader = GateReader(path)
-            while not reader.read().is_open(boottime_ns()):
-                time.sleep(0.001)
-            yield reader
-        finally:
-            ends.set()
-            renewing.join()
 
 
 def keep_up(half: Lanes, promised: list[Promised], seconds: float) -> dict[str, Any]:

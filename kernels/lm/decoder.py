@@ -37,9 +37,13 @@ class Decoder:
         while not self.done:
             if not self.runner.run([self.session], gate, chunk_budget=chunk_budget):
                 return False
-            self.chosen.append(self._choose())
-            self.session.feed(self.chosen[-1:], panels=None if self.among is None else self.among.panels)
+            self.take()
         return True
+
+    def take(self) -> None:
+        """Chooses the next token from the session's logits, after a run that fed all that waited."""
+        self.chosen.append(self._choose())
+        self.session.feed(self.chosen[-1:], panels=None if self.among is None else self.among.panels)
 
     def _choose(self) -> int:
         if self.among is None:

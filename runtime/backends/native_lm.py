@@ -1,13 +1,14 @@
 """Language models on our own kernels (kernels/lm), behind the seam of backends; language.py has their options.
 
 What ends in .gguf is loaded here by the backend `native`. A run that was preempted goes on within the token it stood
-in. When it is done or dropped, its KV cache is wiped.
+in. When it is done or dropped, its KV cache is wiped. Runs that are stepped together read the weights once a token.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from kernels.lm.decoder import Decoder
 from kernels.lm.grammar import Choice
 from kernels.lm.model import LanguageModel, Runner
 from runtime.backends.language import INPUTS, OUTPUTS, LanguageOptions, prompt_of, read_options
-from runtime.backends.protocol import Feeds, Limits, ModelRefused, StepResult, check_memory, model_entry
+from runtime.backends.protocol import Feeds, Limits, ModelRefused, Run, StepResult, check_memory, model_entry
 from runtime.store.bundle import Bundle
+
+EXAMPLE_TOKENS = 8
 
 
 def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLanguageModel:
@@ -55,15 +58,19 @@ def load_language_model(bundle: Bundle, limits: Limits, role: str) -> NativeLang
 
 
 class NativeLanguageModel:
-    """A runtime.backends.protocol.Model that writes."""
+    """A runtime.backends.protocol.Model that writes, and Gathering."""
 
     def __init__(self, model: LanguageModel, options: LanguageOptions, own_folder: Path | None, where: str) -> None:
         self._model: LanguageModel | None = model
         self._options, self._own_folder, self._where = options, own_folder, where
+        codes = range(options.first_code, options.first_code + options.codes)
+        self._among = Choice.of(codes) if options.codes else None  # one for all: runs of one head go together
+        self._company: Runner | None = None  # the runner of those that are stepped together
         self.inputs, self.outputs = INPUTS, OUTPUTS
         self.resident_bytes = model.packed.stream_bytes
         self.stop_bound_us = POLL_NS // 1000
         self.keeps_progress = True
+        self.most_together = model.batch_limit
 
     def set_threads(self, threads: int) -> None:
         if self._model is not None:
@@ -71,48 +78,103 @@ class NativeLanguageModel:
 
     def start(self, feeds: Feeds) -> NativeLanguageRun:
         """Begins an answer. Raises ValueError too for an empty prompt, an unknown token, or one beyond the context."""
-        if self._model is None:
-            raise ValueError("the model is closed")
-        options, config = self._options, self._model.config
-        capacity = options.context or config.context
-        prompt = prompt_of(feeds, config.n_vocab, options, capacity, self._where)
-        among = Choice.of(range(options.first_code, options.first_code + options.codes)) if options.codes else None
-        session = self._model.session(capacity)
-        session.feed(prompt, panels=None if among is None else among.panels)
-        stop = frozenset({options.stop_token} - {-1})
-        return NativeLanguageRun(Decoder(session, Runner(self._model), options.max_tokens, stop=stop, among=among))
+        model, options = self._loaded(), self._options
+        capacity = options.context or model.config.context
+        prompt = prompt_of(feeds, model.config.n_vocab, options, capacity, self._where)
+        return self._begin(prompt, options.max_tokens, capacity)
+
+    def examples(self, count: int) -> list[Run]:
+        """Returns runs of a few tokens: what one more costs is what an answer costs."""
+        model, options = self._loaded(), self._options
+        capacity = options.context or model.config.context
+        tokens = max(1, min(EXAMPLE_TOKENS, options.max_tokens, capacity // 2))
+        words = np.random.default_rng(0).integers(0, model.config.n_vocab, (count, min(EXAMPLE_TOKENS, capacity // 2)))
+        return [self._begin(prompt.tolist(), tokens, capacity, stops=False) for prompt in words]
+
+    def step_together(self, runs: Sequence[Run], gate: GateToken | None) -> list[StepResult]:
+        """See the protocol: one call of the network a token for all that are not done."""
+        model = self._loaded()
+        mine = [run for run in runs if isinstance(run, NativeLanguageRun)]
+        if gate is None or gate.is_open():
+            going = [run for run in mine if not run.is_done]
+            company = self._company_of(model, going)
+            while going and company.run([run.decoder.session for run in going], gate):
+                for run in going:
+                    run.take()
+                going = [run for run in going if not run.is_done]
+        return [StepResult.DONE if run.is_done else StepResult.PREEMPTED for run in mine]
+
+    def leaves_company(self, run: NativeLanguageRun) -> None:
+        """A run goes on alone: what was under way for it and others is dropped, less than a token."""
+        company = self._company
+        if company is not None and any(session is run.decoder.session for session, _ in company.parts):
+            company.abandon()
 
     def close(self) -> None:
         """Drops the weights, and the folder that was made for them alone."""
-        self._model = None
+        self._model = self._company = None
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
             self._own_folder = None
+
+    def _loaded(self) -> LanguageModel:
+        if self._model is None:
+            raise ValueError("the model is closed")
+        return self._model
+
+    def _begin(self, prompt: list[int], limit: int, capacity: int, *, stops: bool = True) -> NativeLanguageRun:
+        model, among = self._loaded(), self._among
+        session = model.session(capacity)
+        session.feed(prompt, panels=None if among is None else among.panels)
+        stop = frozenset({self._options.stop_token} - {-1}) if stops else frozenset()
+        return NativeLanguageRun(self, Decoder(session, Runner(model), limit, stop=stop, among=among))
+
+    def _company_of(self, model: LanguageModel, runs: Sequence[NativeLanguageRun]) -> Runner:
+        """Returns the runner for these; what it, or one of theirs, had under way in other company is dropped."""
+        if self._company is None:
+            self._company = Runner(model)
+        sessions = {id(run.decoder.session) for run in runs}
+        if any(id(session) not in sessions for session, _ in self._company.parts):
+            self._company.abandon()
+        for run in runs:
+            run.decoder.runner.abandon()
+        self._company.threads = model.threads
+        return self._company
 
 
 class NativeLanguageRun:
     """A runtime.backends.protocol.Run that writes one answer, greedily."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
-        self._is_done = False
+    def __init__(self, model: NativeLanguageModel, decoder: Decoder) -> None:
+        self._model, self.decoder = model, decoder
+        self.is_done = False
 
     def step(self, gate: GateToken | None) -> StepResult:
-        if self._is_done:
+        if self.is_done:
             return StepResult.DONE
         if gate is not None and not gate.is_open():
             return StepResult.PREEMPTED
-        if not self._decoder.step(gate):
+        self._model.leaves_company(self)
+        if not self.decoder.step(gate):
             return StepResult.PREEMPTED
-        self._is_done = True
-        self._decoder.session.wipe()
+        self._end()
         return StepResult.DONE
 
+    def take(self) -> None:
+        """Chooses a token from what a run of the network in company left."""
+        self.decoder.take()
+        if self.decoder.done:
+            self._end()
+
     def outputs(self) -> dict[str, NDArray[Any]]:
-        if not self._is_done:
+        if not self.is_done:
             raise ValueError("outputs() of a run that is not done")
-        return {"tokens": np.array(self._decoder.chosen, np.int32)}
+        return {"tokens": np.array(self.decoder.chosen, np.int32)}
+
+    def _end(self) -> None:
+        self.is_done = True
+        self.decoder.session.wipe()
 
     def __del__(self) -> None:
-        if not self._is_done:
-            self._decoder.session.wipe()
+        if not self.is_done:
+            self.decoder.session.wipe()

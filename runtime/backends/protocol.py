@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -109,6 +109,23 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Gives the memory back. Runs of it must not be stepped any more. May be called again."""
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A model that can also step several of its runs as one, for less than their sum where reading weights or the call
+    itself is what costs. Whether it is less is measured where it runs (runtime/residency/together.py)."""
+
+    @property
+    def most_together(self) -> int:
+        """How many runs it takes at once; 1: this one cannot."""
+
+    def examples(self, count: int) -> list[Run]:
+        """Returns new runs of usual size on inputs without a meaning, each another, the same each time: to measure."""
+
+    def step_together(self, runs: Sequence[Run], gate: GateToken | None) -> list[StepResult]:
+        """Steps runs of this model to the same bits as each alone; one that was preempted may go on alone or in any
+        company. What it raises says nothing of a single run: step each alone then."""
 
 
 class Backend(Protocol):

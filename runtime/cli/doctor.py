@@ -130,12 +130,25 @@ def _device(config: Config) -> Iterator[Finding]:
         yield Finding("device", "ok", f"reads {device.read_GBps:.1f} GB/s with {device.lanes} threads")
 
 
-def _measure_device(config: Config) -> None:
-    """On as many threads as a worker may use. Wants a quiet machine: what others read meanwhile is not there for us."""
-    from runtime.residency.calibration import measure_reading, write_device
+def _together(config: Config) -> Iterator[Finding]:
+    from runtime.daemon.calibrate import GAINS, cache_of
+    from runtime.residency.together import Gains
 
-    config.daemon.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_device(config.daemon.device_path, measure_reading(config.worker.threads))
+    if config.worker.together == 1:
+        yield Finding("together", "note", "sessions that share a model are never computed at once", "worker.together")
+        return
+    gains = Gains(cache_of(config) / GAINS).all()
+    if not gains:
+        yield Finding(
+            "together",
+            "note",
+            "not measured what runs of one model cost at once: a worker measures when it first needs it",
+            "idlehands doctor --calibrate",
+        )
+    for gain in gains:
+        best = gain.best(config.worker.together)
+        used = f"made {best} at once" if best > 1 else "made one by one"
+        yield Finding("together", "ok", f"{gain.model} is {used}: {gain.told()}")
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
@@ -147,6 +160,7 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _gate,
     _memory_lock,
     _device,
+    _together,
 )
 
 
@@ -157,7 +171,9 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     "--settings", "show_settings", is_flag=True, help="Print every setting with unit, range and default, as TOML."
 )
 @click.option(
-    "--calibrate", is_flag=True, help="Measure the memory's bandwidth for the admission of sessions; kept for workers."
+    "--calibrate",
+    is_flag=True,
+    help="Measure the memory's bandwidth, and what runs of each installed model cost at once; kept for workers.",
 )
 @click.option("--jobs", "show_jobs", is_flag=True, help="Print the page of a job's fields, as Markdown.")
 @click.option("--errors", "show_errors", is_flag=True, help="Print the catalogue of errors, as Markdown.")
@@ -186,7 +202,10 @@ def doctor(
         return
     config = settings_of(config_path, settings)
     if calibrate:
-        _measure_device(config)
+        from runtime.daemon.calibrate import measure_device, measure_models
+
+        measure_device(config)
+        measure_models(config, lambda text: print(text, file=sys.stderr))
     findings = [finding for check in CHECKS for finding in check(config)]
     if as_json:
         print_json([msgspec.structs.asdict(finding) for finding in findings])

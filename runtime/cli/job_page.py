@@ -79,7 +79,8 @@ the others go on. `idlehands results JOB` (`idlehands fleet results JOB`) has th
 inputs, with `--follow` as they come. They are stored before the checkpoint says so; whoever goes on begins after the
 last stored one, and computing one again changes nothing. `limits.max_actions` does not count them, `limits.max_s`
 ends a run. Language models (`causal_lm`) take {"tokens": [...]} and answer with tokens. One job holds at most 10,000
-inputs and 256 KiB of them; a longer list becomes several jobs. A result has at most 256 KiB.
+inputs and 256 KiB of them; a longer list becomes several jobs. A result has at most 256 KiB. Jobs of one model that a
+worker has at the same time (`worker.sessions`) are computed at once where that was measured to be faster.
 
 **Retries.** A yield to the driver costs none. A fault (the session broke, the worker or the car died) does, and delays
 the next try from 1 to 60 s.

@@ -45,11 +45,13 @@ def status(config_path: str | None, settings: tuple[str, ...], as_json: bool) ->
         kept = ", kept" if model.is_pinned else ""
         where = f"{model.backend}, lane {model.lane}"
         print(f"model     {model.bundle} {model.role} on {where}, {model.resident_bytes >> 20} MiB, {stops}{kept}")
+        if model.together:
+            print(f"          {model.together}")
     if found.computing is not None:
         seen = found.computing
         print(
             f"decisions {seen.decisions}, {seen.misses} later than promised (by {seen.latest_ms:.1f} ms at most); "
-            f"{seen.sessions} sessions on {seen.lanes} lanes, {seen.refused} refused"
+            f"{seen.together} made with others; {seen.sessions} sessions on {seen.lanes} lanes, {seen.refused} refused"
         )
         print(
             f"memory    {seen.rss_bytes >> 20} MiB; models loaded {seen.loads} times, given up {seen.evictions} times"

@@ -110,6 +110,13 @@ class Worker:
         high=65536,
     )
     resident: str = setting("", doc="Models, with commas between, that are loaded at the start and never given up.")
+    together: int = setting(
+        8,
+        doc="Decisions of sessions that share a model are made at once, at most so many, where that was measured to be "
+        "faster (`idlehands doctor`); 1: never.",
+        low=1,
+        high=8,
+    )
     decision_ms: float = setting(
         50.0, doc="What a decision is taken to cost until some were seen.", unit="ms", low=0.1, high=60000
     )

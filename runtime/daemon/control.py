@@ -78,7 +78,8 @@ class Jobs(msgspec.Struct, array_like=True, frozen=True, tag=34):
 
 
 class LoadedModel(msgspec.Struct, array_like=True, frozen=True):
-    """A model in the worker. `stop_bound_us` is the longest that it was seen to work on after the gate had closed."""
+    """A model in the worker. `stop_bound_us` is the longest that it was seen to work on after the gate had closed,
+    `together` what several of its runs at once cost, in words ("" is not known)."""
 
     bundle: str
     role: str
@@ -90,12 +91,13 @@ class LoadedModel(msgspec.Struct, array_like=True, frozen=True):
     uses: int = 0
     load_ms: float = 0.0
     is_pinned: bool = False
+    together: str = ""
 
 
 class Computing(msgspec.Struct, array_like=True, frozen=True):
     """How the worker's models and deadlines went since it began. `misses` of `decisions` came after their deadline,
     the worst of late `latest_ms`; `refused` sessions would have broken promises. `is_calibrated`: the device's memory
-    bandwidth is known (`idlehands doctor --calibrate`)."""
+    bandwidth is known (`idlehands doctor --calibrate`). `together` decisions were made with those of other sessions."""
 
     lanes: int
     sessions: int
@@ -108,6 +110,7 @@ class Computing(msgspec.Struct, array_like=True, frozen=True):
     evictions: int
     rss_bytes: int
     is_calibrated: bool
+    together: int = 0
 
 
 class Status(msgspec.Struct, array_like=True, frozen=True, tag=35):

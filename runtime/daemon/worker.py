@@ -197,11 +197,14 @@ class WorkerProcess:
         runner: ClaimedRun
         if spec.is_batch:
             model = await asyncio.to_thread(session.load, spec.batch.role)
+            await self._lanes.measure_together(session)
             runner = BatchRun(**common, model=model, put=lambda *kept: self._put_results(assigned, *kept))
         else:
+            agent = await asyncio.to_thread(session.make_agent, spec.agent)
+            await self._lanes.measure_together(session)
             runner = Runner(
                 **common,
-                agent=await asyncio.to_thread(session.make_agent, spec.agent),
+                agent=agent,
                 dial=self._dial,
                 on_step=lambda step: self._report_step(assigned, step),
                 on_account=lambda account: self._channel.send(Accounted(assigned.job, assigned.owner_epoch, *account)),

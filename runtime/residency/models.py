@@ -59,6 +59,7 @@ class Resident:
     priority: int
     lane: int
     threads: int
+    bundle_sha256: str
 
 
 @dataclass
@@ -184,6 +185,13 @@ class Residency:
         with self._lock:
             return self._bytes()
 
+    def resident(self, bundle: Bundle, role: str, lane: int) -> Resident | None:
+        """Returns what is told of one model, None while it is not loaded."""
+        key = _key(bundle, role, lane)
+        with self._lock:
+            held = self._held.get(key)
+            return self._told(key, held) if held is not None and held.model is not None else None
+
     def residents(self) -> list[Resident]:
         """Returns the models that are loaded, the longest unused first."""
         with self._lock:
@@ -305,6 +313,7 @@ class Residency:
             priority=held.priority,
             lane=key.lane,
             threads=held.threads,
+            bundle_sha256=key.bundle_sha256,
         )
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kernels.gate.word import boottime_ns
+from kernels.gate.word import GateToken, boottime_ns
+from runtime.backends.protocol import StepResult
 
 WINDOW_NS = 100_000_000
 CLOSED_LOOK_NS = 20_000_000  # how often to look again at a gate that is closed
 FULL_PERMILLE = 1000
+GATE_LOOK_S = 0.002  # how often a paused run looks at the gate
 
 
 class Pacer:
@@ -60,3 +62,24 @@ class Pacer:
     def until_ns(self) -> int:
         """Returns when (of the clock) the share is used up if this thread works on from now."""
         return self._clock() + max(0, self.credit_ns())
+
+
+def paced(
+    step: Callable[[GateToken | None], StepResult], gate: GateToken | None, pacer: Pacer, *, keeps_progress: bool
+) -> StepResult:
+    """As the step of a run, but that it also waits at the end of each window's share. What cannot pause is run whole,
+    and waits longer after."""
+    if gate is None:
+        return step(None)
+    while True:
+        while (wait_ns := pacer.wait_ns()) > 0:
+            if not gate.is_open():
+                return StepResult.PREEMPTED
+            began_ns = time.perf_counter_ns()
+            time.sleep(min(GATE_LOOK_S, wait_ns / 1e9))
+            pacer.paused_ns += time.perf_counter_ns() - began_ns
+        is_cut = pacer.is_limited and keeps_progress
+        if step(gate.until(pacer.until_ns()) if is_cut else gate) is StepResult.DONE:
+            return StepResult.DONE
+        if not is_cut or not gate.is_open():
+            return StepResult.PREEMPTED

@@ -1,7 +1,8 @@
 """Whose turn it is: earliest deadline first on each lane, and sessions of one model together when nobody pays for it.
 
     submit ──► queue of a lane ──take──► [request, others of its model …] ──compute──► futures
-                 by deadline                └─ joins only if no other request misses its deadline by it
+                 by deadline                └─ joins only if that is known to be faster (together.py),
+                                               and no request misses its deadline by it
 
 The queue is pure: requests and a time in, a batch out. `Scheduler` puts a thread on each lane, which begins a batch
 only while the gate is open and its share of the window is not used up (pace.py).
@@ -17,9 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from kernels.gate.word import boottime_ns
+from runtime.residency.meeting import Failed
 from runtime.residency.pace import Pacer
 
 T = TypeVar("T")
+# The next batch waits for the sessions of the one before at most so long, and at most this share of what one costs.
+LINGER_NS, LINGER_SHARE = 2_000_000, 10
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,15 @@ class Request(Generic[T]):
 
 
 class EdfQueue(Generic[T]):
-    """The requests of one lane. `cost_ns(model, count)` is the time of a batch."""
+    """The requests of one lane. `cost_ns(model, count)` is the time of a batch, `most(model)` how many it may have."""
 
-    def __init__(self, cost_ns: Callable[[Hashable, int], int], max_batch: int = 1) -> None:
-        self._cost_ns, self._max_batch = cost_ns, max_batch
+    def __init__(
+        self, cost_ns: Callable[[Hashable, int], int], most: Callable[[Hashable], int] = lambda model: 1
+    ) -> None:
+        self._cost_ns, self._most = cost_ns, most
         self._heap: list[tuple[int, int, Request[T]]] = []
         self._count = 0
+        self._left: tuple[Hashable, frozenset[str], int] = (None, frozenset(), 0)  # the last batch, and until when
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -55,19 +62,42 @@ class EdfQueue(Generic[T]):
             return []
         first = heapq.heappop(self._heap)[2]
         batch = [first]
-        if self._max_batch > 1:
+        most = self._most(first.model)
+        if most > 1:
             for entry in sorted(entry for entry in self._heap if entry[2].model == first.model):
-                if len(batch) == self._max_batch or not self._fits(batch, entry, now_ns):
+                if len(batch) == most or not self._fits(batch, entry, now_ns):
                     break
                 self._heap.remove(entry)
                 batch.append(entry[2])
             heapq.heapify(self._heap)
         return batch
 
+    def ended(self, batch: list[Request[T]], now_ns: int) -> None:
+        """A batch is over: its sessions may ask again at once, and the next batch may wait that long for them."""
+        model = batch[0].model
+        if self._most(model) > 1:
+            linger_ns = min(LINGER_NS, self._cost_ns(model, 1) // LINGER_SHARE)
+            self._left = model, frozenset(request.session for request in batch), now_ns + linger_ns
+
+    def wait_ns(self, now_ns: int) -> int:
+        """Returns how long to wait for the sessions of the last batch: not if another model is wanted, if nobody is
+        missing, or if the first deadline would not hold."""
+        model, sessions, until_ns = self._left
+        if now_ns >= until_ns or not self._heap:
+            return 0
+        here = {entry[2].session for entry in self._heap if entry[2].model == model}
+        most = self._most(model)
+        if len(here) != len(self._heap) or len(here) >= most or sessions <= here:
+            return 0
+        done_ns = until_ns + self._cost_ns(model, min(most, len(here | sessions)))
+        return until_ns - now_ns if done_ns <= self._heap[0][0] else 0
+
     def _fits(self, batch: list[Request[T]], joining: tuple[int, int, Request[T]], now_ns: int) -> bool:
-        """Returns whether the batch with one more meets its first deadline, and leaves the others their time."""
-        done_ns = now_ns + self._cost_ns(batch[0].model, len(batch) + 1)
-        if done_ns > batch[0].deadline_ns:
+        """Returns whether the batch with one more meets its first deadline, and leaves the others their time. What is
+        late already loses nothing by company."""
+        model, first_ns = batch[0].model, batch[0].deadline_ns
+        done_ns = now_ns + self._cost_ns(model, len(batch) + 1)
+        if done_ns > first_ns >= now_ns + self._cost_ns(model, 1):
             return False
         for deadline_ns, _, request in sorted(entry for entry in self._heap if entry is not joining):
             done_ns += self._cost_ns(request.model, 1)
@@ -82,15 +112,18 @@ class Punctuality:
 
     decisions: int = 0
     batches: int = 0
+    together: int = 0  # decisions that were made with others
     misses: int = 0
     late_ns: list[int] = field(default_factory=list)
 
 
 class Scheduler(Generic[T]):
     """`lanes` threads. `compute(model, payloads, pacer)` returns a result each; it runs on the session's lane, whose
-    pace the pacer tells. A result that is no decision (`counts` says so) is neither kept nor missed.
+    pace the pacer tells; what it returns as Failed is raised to that one. A result that is no decision (`counts` says
+    so) is neither kept nor missed.
 
-    `allowance()` returns the duty in permille that is allowed now, 0 while the gate is closed.
+    `most(model)` is how many of its requests may be one batch. `allowance()` returns the duty in permille that is
+    allowed now, 0 while the gate is closed.
     """
 
     def __init__(
@@ -99,14 +132,14 @@ class Scheduler(Generic[T]):
         compute: Callable[[Hashable, list[T], Pacer], list[Any]],
         cost_ns: Callable[[Hashable, int], int],
         *,
-        max_batch: int = 1,
+        most: Callable[[Hashable], int] = lambda model: 1,
         allowance: Callable[[], int] = lambda: 1000,
         counts: Callable[[Any], bool] = lambda result: True,
         clock: Callable[[], int] = boottime_ns,
     ) -> None:
         self._compute, self._allowance, self._counts, self._clock = compute, allowance, counts, clock
         self._change = threading.Condition()
-        self._queues = [EdfQueue[T](cost_ns, max_batch) for _ in range(lanes)]
+        self._queues = [EdfQueue[T](cost_ns, most) for _ in range(lanes)]
         self._is_closed = False
         self.punctuality = Punctuality()
         self._threads = [
@@ -150,9 +183,12 @@ class Scheduler(Generic[T]):
                 for request in batch:
                     request.future.set_exception(error)
                 continue
-            self._note([request for request, result in zip(batch, results, strict=True) if self._counts(result)])
+            self._note(queue, batch, results)
             for request, result in zip(batch, results, strict=True):
-                request.future.set_result(result)
+                if isinstance(result, Failed):
+                    request.future.set_exception(result.error)
+                else:
+                    request.future.set_result(result)
 
     def _next(self, queue: EdfQueue[T], pacer: Pacer) -> list[Request[T]] | None:
         """Waits for a request and the right to compute it; None at the end."""
@@ -160,19 +196,27 @@ class Scheduler(Generic[T]):
             while not self._is_closed:
                 wait_s = None
                 if len(queue):
-                    wait_s = pacer.wait_ns() / 1e9
+                    now_ns = self._clock()
+                    wait_s = max(pacer.wait_ns(), queue.wait_ns(now_ns)) / 1e9
                     if not wait_s:
-                        return queue.take(self._clock())
+                        return queue.take(now_ns)
                 self._change.wait(wait_s)
         return None
 
-    def _note(self, batch: list[Request[T]]) -> None:
+    def _note(self, queue: EdfQueue[T], batch: list[Request[T]], results: list[Any]) -> None:
         now_ns = self._clock()
-        if not batch:
-            return
+        made = [
+            request
+            for request, result in zip(batch, results, strict=True)
+            if not isinstance(result, Failed) and self._counts(result)
+        ]
         with self._change:
+            queue.ended(batch, now_ns)
+            if not made:
+                return
             self.punctuality.batches += 1
-            self.punctuality.decisions += len(batch)
-            late = [now_ns - request.deadline_ns for request in batch if now_ns > request.deadline_ns]
+            self.punctuality.decisions += len(made)
+            self.punctuality.together += len(made) if len(made) > 1 else 0
+            late = [now_ns - request.deadline_ns for request in made if now_ns > request.deadline_ns]
             self.punctuality.misses += len(late)
             self.punctuality.late_ns = [*self.punctuality.late_ns, *late][-1000:]

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
-from bench.residency import ROWS, WIDTH, int8_chain
+from bench.chains import ROWS, WIDTH, int8_chain
 from runtime.backends.cuda.host import HostDevice
 from runtime.backends.protocol import Limits, ModelUnsupported, StepResult, load_model
 from runtime.backends.tensorrt.backend import TensorRTBackend

@@ -17,6 +17,7 @@ from runtime.backends.null import NullModel
 from runtime.backends.protocol import Limits as ModelLimits
 from runtime.backends.protocol import load_model
 from runtime.cli.results import results as results_verb
+from runtime.cli.status import status as status_verb
 from runtime.daemon.client import Client, DaemonRefused
 from runtime.jobs.batch import RESULT_CAP_BYTES, told
 from runtime.jobs.job_file import parse_jobs
@@ -32,7 +33,7 @@ INPUT = {"name": "x", "shape": [4], "dtype": "float32"}
 OUTPUT = {"name": "y", "shape": [2], "dtype": "float32"}
 
 
-def install_null(folder: Path, latency_us: int = 10_000) -> None:
+def install_null(folder: Path, latency_us: int = 10_000, together: int = 1) -> None:
     """Installs a bundle whose model computes nothing, slowly; its outputs are a function of its inputs."""
     store = ModelStore(folder / "state" / "models")
     key = SigningKey.create(folder / "batch.key")
@@ -45,7 +46,7 @@ def install_null(folder: Path, latency_us: int = 10_000) -> None:
         "backends": ["null"],
         "inputs": [INPUT],
         "outputs": [OUTPUT],
-        "options": {"null": {"latency_us": latency_us, "steps": 10, "outputs": "noise"}},
+        "options": {"null": {"latency_us": latency_us, "steps": 10, "outputs": "noise", "together": together}},
     }
     description = {"name": "scorer", "version": "1", "kind": "onnx", "licence": "MIT", "models": {"model": model}}
     pack(source, folder / "scorer.ihb", description=description)
@@ -219,6 +220,44 @@ def test_a_budget_ends_the_job_that_has_spent_it(tmp_path: Path) -> None:
         assert (await made.job(job)).state == "queued", "this car is paid in another currency"
 
     drive(tmp_path, story, **{"prices.per_hour": 360.0})
+
+
+@pytest.mark.parametrize("most", [8, 1])
+def test_batches_of_one_model_are_computed_together_and_none_is_seen_in_another(tmp_path: Path, most: int) -> None:
+    """Three at once, one of them full of inputs that are none; a driver comes in the middle; with and without."""
+    install_null(tmp_path, together=8)
+
+    async def story(made: Car) -> None:
+        bad: list[dict[str, Any]] = [{"x": [1]} if number % 2 else {"x": [number, 0, 0, 0]} for number in range(60)]
+        (mixed,) = parse_jobs({"model": "scorer@1", "batch": {"inputs": bad}}, where="test")
+        fields = [{name: getattr(mixed, name) for name in mixed.__struct_fields__}, batch(60), batch(90)]
+        first = await made.submit(**fields[0])
+        await until_some(made, first, 1)  # what the model costs in company is known by now
+        jobs = [first, *[await made.submit(**each) for each in fields[1:]]]
+        await until_some(made, jobs[2], 1)
+        made.gate.close()
+        await made.until(jobs[2], "yielded")
+        made.gate.open()
+        for job in jobs:
+            while (await made.job(job)).state != "done":
+                await asyncio.sleep(0.05)
+        for job, given in zip(jobs, fields, strict=True):
+            found = dict(await results_of(made, job))
+            for number, one in enumerate(given["batch"].inputs):
+                if len(one["x"]) == 4:
+                    assert found[number] == {"outputs": expected(one)}
+                else:
+                    assert "must be float32 (4)" in found[number]["error"]
+        async with await Client.connect(made.control) as client:
+            status = await client.status()
+        assert status.computing is not None
+        assert (status.computing.together > 0) is (most > 1)
+        told_of = {model.together for model in status.models}
+        assert all("8: " in text for text in told_of) if most > 1 else told_of == {""}
+        shown = await asyncio.to_thread(CliRunner().invoke, status_verb, made.flags)
+        assert f"{status.computing.together} made with others" in shown.output
+
+    drive(tmp_path, story, **{"worker.sessions": 4, "worker.decision_ms": 20, "worker.together": most})
 
 
 def test_what_cannot_be_a_batch_is_refused_before_it_is_a_job(tmp_path: Path) -> None:

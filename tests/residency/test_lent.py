@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.residency import ROWS, WIDTH, int8_chain
+from bench.chains import ROWS, WIDTH, int8_chain
 from kernels.gate.word import GateReader, boottime_ns
 from runtime.backends.protocol import Limits, Model, StepResult, load_model
 from runtime.residency.lent import LentModel
@@ -65,7 +65,8 @@ def test_runs_keep_to_the_duty_and_give_the_same_bits(model: Model, tmp_path: Pa
     windows = (boottime_ns() - began_ns) // WINDOW_NS + 2
     overrun_ns = 2_000_000 * windows if model.keeps_progress else longest_ns
     assert used_ns <= windows * WINDOW_NS * 150 // 1000 + overrun_ns
-    assert pacer.paused_ns > 0
+    is_starved = used_ns < (boottime_ns() - began_ns) * 150 // 1000  # others left it less than its share
+    assert pacer.paused_ns > 0 or is_starved
 
 
 def test_a_gate_that_closes_while_a_run_waits_stops_it(model: Model, tmp_path: Path) -> None:

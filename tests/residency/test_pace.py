@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from runtime.residency.pace import CLOSED_LOOK_NS, WINDOW_NS, Pacer
+from kernels.gate.word import GateToken
+from runtime.backends.protocol import StepResult
+from runtime.residency.pace import CLOSED_LOOK_NS, WINDOW_NS, Pacer, paced
+from tests.backends.made import CountedGate
 
 
 class Thread:
@@ -80,3 +86,37 @@ def test_the_duty_holds_over_any_stretch(duty_permille: int, pieces: list[int]) 
     windows = (thread.now_ns - began_ns) // WINDOW_NS + 1
     share_ns = WINDOW_NS * duty_permille // 1000
     assert thread.used_ns - used_ns - pieces[-1] <= windows * share_ns
+
+
+@pytest.mark.parametrize("keeps_progress", [True, False])
+def test_a_run_is_cut_at_its_share_if_it_can_be_and_else_pays_for_it_after(
+    monkeypatch: pytest.MonkeyPatch, keeps_progress: bool
+) -> None:
+    thread = Thread(300)
+    monkeypatch.setattr(time, "sleep", lambda seconds: thread.rest(round(seconds * 1e9)))
+    left_ns, worked = 100_000_000, []
+
+    class Window(CountedGate):
+        until_ns = 0
+
+        def until(self, until_ns: int) -> GateToken:
+            made = Window(None)
+            made.until_ns = until_ns
+            return made.as_token()
+
+    def step(token: GateToken | None) -> StepResult:
+        nonlocal left_ns
+        until_ns = getattr(token, "until_ns", 0)
+        ns = min(left_ns, until_ns - thread.now_ns) if until_ns else left_ns
+        worked.append(ns)
+        thread.work(ns)
+        left_ns -= ns
+        return StepResult.PREEMPTED if left_ns else StepResult.DONE
+
+    gate = Window(None).as_token()
+    assert paced(step, gate, thread.pacer, keeps_progress=keeps_progress) is StepResult.DONE
+    assert worked == ([30_000_000] * 3 + [10_000_000] if keeps_progress else [100_000_000])
+    assert (thread.pacer.paused_ns > 0) is keeps_progress, "what was slept within the run is told"
+    left_ns, worked[:] = 1_000_000, []
+    assert paced(step, gate, thread.pacer, keeps_progress=keeps_progress) is StepResult.DONE
+    assert thread.pacer.paused_ns > 0 or keeps_progress, "the next run pays"

@@ -10,8 +10,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from runtime.residency.meeting import Failed
 from runtime.residency.pace import Pacer
-from runtime.residency.schedule import EdfQueue, Request, Scheduler
+from runtime.residency.schedule import LINGER_NS, EdfQueue, Request, Scheduler
 
 
 def cost(model: Hashable, count: int) -> int:
@@ -19,7 +20,7 @@ def cost(model: Hashable, count: int) -> int:
 
 
 def filled(max_batch: int, *requests: tuple[str, str, int]) -> EdfQueue[None]:
-    queue: EdfQueue[None] = EdfQueue(cost, max_batch)
+    queue: EdfQueue[None] = EdfQueue(cost, lambda model: max_batch)
     for session, model, deadline in requests:
         queue.add(Request(session, model, None, deadline))
     return queue
@@ -47,6 +48,33 @@ def test_nobody_joins_at_the_cost_of_an_earlier_deadline() -> None:
     assert drained(filled(3, ("a", "m", 20), ("n", "n", 25), ("c", "m", 900))) == [["a"], ["n"], ["c"]]
     assert drained(filled(3, ("a", "m", 20), ("n", "n", 26), ("c", "m", 900))) == [["a", "c"], ["n"]]
     assert drained(filled(3, ("a", "m", 13), ("c", "m", 900))) == [["a"], ["c"]]  # nor of the batch's own
+
+
+def test_what_is_late_already_goes_in_company() -> None:
+    assert drained(filled(3, ("a", "m", 5), ("c", "m", 900)), now=10) == [["a", "c"]]
+    # c's company would make n late, which is not yet.
+    assert drained(filled(3, ("a", "m", 5), ("n", "n", 35), ("c", "m", 900)), now=10) == [["a"], ["n"], ["c"]]
+
+
+def lingering(*requests: tuple[str, str, int], most: int = 8, alone_ns: int = 50_000_000) -> int:
+    """How long the queue waits after a batch of a and b ended at 0."""
+    queue: EdfQueue[None] = EdfQueue(lambda model, count: alone_ns * count, lambda model: most)
+    queue.ended([Request("a", "m", None, 0), Request("b", "m", None, 0)], 0)
+    for session, model, deadline in requests:
+        queue.add(Request(session, model, None, deadline))
+    return queue.wait_ns(0)
+
+
+def test_a_batch_waits_shortly_for_the_sessions_of_the_one_before() -> None:
+    far = 10**9
+    assert lingering(("c", "m", far)) == LINGER_NS
+    assert lingering(("c", "m", far), alone_ns=1_000_000) == 100_000, "never long against what it may save"
+    assert lingering() == 0, "nobody waits"
+    assert lingering(("a", "m", far), ("b", "m", far)) == 0, "nobody is missing"
+    assert lingering(("a", "m", far), ("n", "n", far)) == 0, "another model is wanted"
+    assert lingering(("c", "m", 100_000_000)) == 0, "its deadline would not hold"
+    assert lingering(("a", "m", far), ("c", "m", far), most=2) == 0, "there are as many as go together"
+    assert lingering(("c", "m", far), most=1) == 0
 
 
 @given(
@@ -130,3 +158,24 @@ def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
     scheduler.close()
     assert computed == [1, 3]
     assert scheduler.punctuality.decisions == 1, "the first was no decision"
+
+
+def test_one_that_fails_does_not_hurt_those_that_it_was_computed_with() -> None:
+    held, holding = threading.Event(), threading.Event()
+
+    def compute(model: Hashable, xs: list[int], pacer: Pacer) -> list[object]:
+        if model == "first":
+            held.set()
+            assert holding.wait(30)
+        return [Failed(ArithmeticError(str(x))) if x == 2 else x * 10 for x in xs]
+
+    scheduler = Scheduler[int](1, compute, cost, most=lambda model: 4, clock=lambda: 0)
+    scheduler.submit(0, "s", "first", 0, 5)
+    assert held.wait(30)
+    futures = [scheduler.submit(0, f"s{x}", "m", x, 1000) for x in (1, 2, 3)]
+    holding.set()
+    assert (futures[0].result(30), futures[2].result(30)) == (10, 30)
+    with pytest.raises(ArithmeticError, match="2"):
+        futures[1].result(30)
+    scheduler.close()
+    assert (scheduler.punctuality.decisions, scheduler.punctuality.together, scheduler.punctuality.batches) == (3, 2, 2)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.residency import ROWS, WIDTH, int8_chain
+from bench.chains import ROWS, WIDTH, int8_chain
 from runtime.backends.cuda.host import HostDevice
 from runtime.backends.protocol import BackendMissing, Limits, ModelRefused, StepResult, load_model, make_backend
 from runtime.backends.tensorrt.backend import TensorRTBackend, TensorRTModel

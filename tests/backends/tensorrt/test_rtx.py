@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.residency import int8_chain
+from bench.chains import int8_chain
 from runtime.backends.protocol import BackendMissing, Limits, ModelRefused, make_backend
 from runtime.backends.tensorrt.engines import EngineSpec, build
 from runtime.backends.tensorrt.library import load_library
