@@ -27,6 +27,13 @@ MOVES_ONLY = frozenset(
         "simon-says",
         "hot-cold",
         "use-spinner",
+        "tk-keys",
+        "qt-keys",
+        "gtk-keys",
+        "tk-terminal",
+        "qt-terminal",
+        "gtk-terminal",
+        "qt-table",
     }
 )
 UNDISTURBED = frozenset(

@@ -1,0 +1,208 @@
+"""Records demonstrations on real toolkits: `python -m models.screen_agent.toolkits.record --episodes 60 --out FOLDER`.
+
+    an X server, a window manager, tk_app.py or qt_app.py ◄── a random window
+         └─► frame ─► the next step (steps.py) ─► the product's X11 connector ─► … ─► done ─► a shard
+
+Needs openbox, and Tk and PyQt5 for the system's Python; a task whose program does not start is told and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.screen_agent.disturb import disturbance
+from models.screen_agent.episodes import SEED_PREFIX
+from models.screen_agent.screen import Screen
+from models.screen_agent.toolkits.specs import TASKS, window
+from models.screen_agent.toolkits.steps import Steps
+from runtime.desktop.episodes import SUFFIX, Box, Episode, Shown, pack_frame, write_shard
+from runtime.evaluation.desktop_trial import managed
+from runtime.evaluation.xserver import XServer
+from runtime.wire.actions import Done
+
+PYTHON = "/usr/bin/python3"
+SIZES = ((800, 600), (640, 480), (1000, 700), (1920, 1080), (800, 600), (1024, 768), (1280, 800))
+SHARD_EPISODES = 10
+TRIES = 2
+MAX_STEPS = 40
+IDLE_TRIES = 4
+ANSWER_S = 10.0
+
+
+class ProgramFailed(RuntimeError):
+    """The window's program ended, or does not answer."""
+
+
+class Program:
+    """tk_app.py or qt_app.py on a display; asked in lines of JSON."""
+
+    def __init__(self, toolkit: str, display: str, home: Path) -> None:
+        env = {**os.environ, "DISPLAY": display, "HOME": str(home), "QT_QPA_PLATFORM": "xcb", "LANG": "C.UTF-8",
+               "XDG_RUNTIME_DIR": str(home)}  # fmt: skip
+        for name in ("PYTHONPATH", "QT_STYLE_OVERRIDE"):
+            env.pop(name, None)
+        self._process = subprocess.Popen(
+            [PYTHON, str(Path(__file__).with_name(f"{toolkit}_app.py"))],
+            env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+        )  # fmt: skip
+
+    async def ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        """Returns the program's answer. Raises ProgramFailed."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(self._ask, what), ANSWER_S)
+        except (OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:
+            raise ProgramFailed(f"the window's program does not answer: {error}") from error
+
+    def _ask(self, what: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            more = self._process.stdout.read(1 << 16)
+            if not more:
+                raise ProgramFailed(f"the window's program ended with code {self._process.wait()}")
+            line += more
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+@contextlib.contextmanager
+def manager(display: str, home: Path) -> Iterator[None]:
+    """Runs a window manager on the display."""
+    program = shutil.which("openbox")
+    if program is None:
+        raise ProgramFailed("openbox is not installed: apt-get install openbox")
+    env = {"DISPLAY": display, "HOME": str(home), "PATH": "/usr/bin:/bin"}
+    process = subprocess.Popen([program], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def record_episode(
+    screen: Screen, program: Program, task: str, seed: str, rng: random.Random, disturbed: bool = True
+) -> Episode:
+    """Plays one window. Raises ProgramFailed."""
+    size = screen.size
+    shown = window(task, rng, size)
+    screen.park()
+    await program.ask({"draw": shown.spec})
+    await screen.settle(0.5, 3.0)
+    way, steps, idle, is_done = Steps(shown, size, rng), list[Shown](), 0, False
+    while len(steps) < MAX_STEPS and idle < IDLE_TRIES and not is_done:
+        frame = pack_frame(screen.frame())
+        told = await program.ask({"look": True})
+        move = way.next(told)
+        if move is None:
+            idle += 1
+            await screen.settle()
+            continue
+        wrong = disturbance(task, move.label, harmless(told, shown.spec), size, rng) if disturbed else None
+        is_done = isinstance(move.label, Done)
+        taken = move.label if is_done or wrong is None else wrong
+        if not is_done and not await screen.apply(taken):
+            idle += 1
+            continue
+        way.did(taken)
+        steps.append(
+            Shown(
+                frame, move.label, move.targets, move.ends, move.text_source, taken, not is_done and wrong is not None
+            )
+        )
+        if not is_done:
+            await screen.settle()
+    return Episode(task, seed, shown.instruction, 1.0, *size, float(is_done), is_done, steps)
+
+
+def harmless(told: dict[str, Any], spec: dict[str, Any]) -> list[Box]:
+    """Returns boxes of fields: a click into one does no harm."""
+    boxes = []
+    for part, one in zip(told["parts"], spec["parts"], strict=False):
+        if one["kind"] in ("field", "area", "list") and part["box"][2] > 4 and part["box"][3] > 4:
+            x, y, w, h = part["box"]
+            boxes.append((max(0, x), max(0, y), w, h))
+    return boxes
+
+
+async def record_shard(task: str, shard: int, out: Path) -> tuple[int, int]:
+    """Records one shard of `task` on a desktop of its own. Returns how many episodes it has and how many were tried."""
+    episodes: list[Episode] = []
+    tried = 0
+    size = SIZES[shard % len(SIZES)]
+    with tempfile.TemporaryDirectory(prefix="idlehands-toolkit-") as name, XServer(*size) as server:
+        home = Path(name)
+        with manager(server.display, home):
+            await managed(server.display)
+            with (
+                contextlib.closing(Screen(server, home)) as screen,
+                contextlib.closing(Program(task.split("-")[0], server.display, home)) as program,
+            ):
+                screen.connect()
+                while len(episodes) < SHARD_EPISODES and tried < TRIES * SHARD_EPISODES:
+                    seed = f"{SEED_PREFIX}{task}-{shard}-{tried}"
+                    tried += 1
+                    episode = await record_episode(screen, program, task, seed, random.Random(seed))
+                    if episode.success and episode.steps:
+                        episodes.append(episode)
+    if episodes:
+        write_shard(out, task, f"{shard:04}", episodes)
+    return len(episodes), tried
+
+
+async def record(tasks: Sequence[str], shards: range, out: Path) -> None:
+    """Records what is missing of `shards` of every task."""
+    for shard in shards:
+        for task in tasks:
+            if (out / task / f"{shard:04}{SUFFIX}").exists():
+                continue
+            began = time.monotonic()
+            try:
+                kept, tried = await record_shard(task, shard, out)
+            except ProgramFailed as error:
+                print(f"{task}: given up: {error}", file=sys.stderr, flush=True)
+                continue
+            took = time.monotonic() - began
+            print(f"shard {shard} {SIZES[shard % len(SIZES)]} {task}: {kept} of {tried}, {took:.1f} s", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default=",".join(TASKS), help=f"of {', '.join(TASKS)}")
+    parser.add_argument("--episodes", type=int, default=60, help="of each task (default 60)")
+    parser.add_argument("--first", type=int, default=0, help="leave out so many of them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    chosen = parser.parse_args(arguments)
+    tasks = chosen.tasks.split(",")
+    foreign = sorted(set(tasks) - set(TASKS))
+    if foreign:
+        parser.error(f"there is no toolkit task {', '.join(foreign)}; there are {', '.join(TASKS)}")
+    shards = range(chosen.first // SHARD_EPISODES, -(-chosen.episodes // SHARD_EPISODES))
+    asyncio.run(record(tasks, shards, chosen.out))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
