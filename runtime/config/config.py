@@ -226,6 +226,13 @@ class Fleet:
     region: str = setting("", doc="Region whose jobs it takes, besides those for any")
     device_class: str = setting("", doc="Device class whose jobs it takes, besides those for any")
     ping_s: float = setting(20.0, doc="A link that is silent for two of these is lost.", unit="s", low=1, high=600)
+    news_s: float = setting(
+        0.25,
+        doc="It asks for jobs of a new kind within this time, each car at its own moment; 100,000 cars want about 10.",
+        unit="s",
+        low=0,
+        high=600,
+    )
 
     @property
     def car_name(self) -> str:

@@ -52,6 +52,7 @@ class FleetEnd:
             device=settings.device_class,
             max_attempts=config.daemon.max_attempts,
             lease_s=config.daemon.lease_s,
+            news_s=settings.news_s,
         )
         self._telling: asyncio.Task[None] | None = None
 

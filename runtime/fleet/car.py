@@ -38,6 +38,7 @@ log = logging.getLogger("idlehands.fleet")
 WAIT_S = 20.0  # a pull waits so long at the server before it asks anew
 ASKED_S = 0.6  # the daemon asks every quarter of a second while it could take a job
 POLL_S = 0.05
+NEWS_S = 0.25  # within this time it asks for jobs of a kind that is new
 FLUSH_S = 1.0
 NOT_BEGUN = "it was not begun: the car's gate closed"
 STANDING_S = 30.0  # so often, and before every job, it looks whether it is quarantined
@@ -58,12 +59,13 @@ class CarJobs:
         max_attempts: int,
         lease_s: float,
         asked_s: float = ASKED_S,
+        news_s: float = NEWS_S,
     ) -> None:
         self._local, self._connection, self._spool = local, connection, spool
         self._fleet = NatsJobStore(connection, max_attempts=max_attempts)
         self._place = {"region": region, "device": device, "car": connection.address.name}
         self._standings, self._standing_read_s, self._quarantined = Standings(connection), float("-inf"), ""
-        self._lease_s, self._asked_for_s = lease_s, asked_s
+        self._lease_s, self._asked_for_s, self._news_s = lease_s, asked_s, news_s
         self._on_job: Callable[[], None] = lambda: None
         self._mine: dict[str, Kept] = {kept.job.job: kept for kept in spool.read()}
         self._gone: deque[int] = deque(maxlen=1000)  # epochs that ended here, so that a late word finds no other store
@@ -348,6 +350,8 @@ class CarJobs:
         return bool(self._quarantined)
 
     async def _take_one(self, able: Capabilities) -> None:
+        await self._fleet.lanes.listen(self._news_s)
+        self._fleet.lanes.news.clear()
         groups = await self._fleet.lanes.matching(able)
         offers = []
         for group in groups if self._is_lively else []:  # in the order of priority, without waiting
@@ -355,7 +359,8 @@ class CarJobs:
             if offers:
                 break
         if not offers:
-            offers = await self._fleet.offers.pull([lane for group in groups for lane in group], WAIT_S)
+            every = [lane for group in groups for lane in group]
+            offers = await self._fleet.offers.pull(every, WAIT_S, self._fleet.lanes.news)
         self._is_lively = bool(offers)
         for offer in sorted(offers, key=lambda offer: -offer.lane.priority):
             again_s: float = 0.0
@@ -369,7 +374,8 @@ class CarJobs:
                 again_s = taken
             await self._fleet.offers.answer(offer.ack, NAK, again_s)
         if not groups:
-            await asyncio.sleep(FLUSH_S)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._fleet.lanes.news.wait(), FLUSH_S)
         self._pause_s = FIRST_PAUSE_S
 
     async def _took(self, claim: Claim) -> None:

@@ -65,7 +65,7 @@ ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             f"{SAMPLE}*",
             f"{RESULT}*.*",
         ),
-        (),
+        (LANES,),
     ),
     "submitter": (
         (

@@ -12,6 +12,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -52,8 +53,8 @@ class Offers:
         headers = {"Nats-Msg-Id": message_id} if message_id else {}
         await self._connection.write(OFFER + lane.subject, job.encode(), headers)
 
-    async def pull(self, lanes: Iterable[Lane], wait_s: float = 0.0) -> list[Offer]:
-        """Returns an offer of each lane that has one, waiting up to `wait_s` until one of them does.
+    async def pull(self, lanes: Iterable[Lane], wait_s: float = 0.0, until: asyncio.Event | None = None) -> list[Offer]:
+        """Returns an offer of each lane that has one, waiting for one up to `wait_s`, at most until `until` is set.
 
         A pull that waits has an inbox of its own, which is drained at its end: the server then drops what still waits
         there, so that no offer goes to a car that is busy by now, and one that was on its way is given back.
@@ -67,13 +68,15 @@ class Offers:
         inbox = self._connection.client.new_inbox()
         subscription = await self._connection.client.subscribe(f"{inbox}.*", cb=self._hear)
         try:
-            return await self._pull(lanes, wait_s, inbox)
+            return await self._pull(lanes, wait_s, inbox, until)
         finally:
             task = asyncio.create_task(_drain(subscription))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
 
-    async def _pull(self, lanes: Iterable[Lane], wait_s: float, inbox: str) -> list[Offer]:
+    async def _pull(
+        self, lanes: Iterable[Lane], wait_s: float, inbox: str, until: asyncio.Event | None = None
+    ) -> list[Offer]:
         asked = [self._ask(lane, wait_s, inbox) for lane in lanes if lane.subject not in self._waiting]
         if not asked:
             return []
@@ -82,18 +85,24 @@ class Offers:
         answers = [answer for _, answer in asked]
         ended: set[asyncio.Future[Offer | None]] = set()
         losses = self._losses
+        stopping = asyncio.create_task((until or asyncio.Event()).wait())
         give_up_s = asyncio.get_running_loop().time() + wait_s + REQUEST_S
         try:
             while len(ended) < len(answers) and not any(answer.result() for answer in ended):
                 left_s = give_up_s - asyncio.get_running_loop().time()
                 if left_s <= 0 or losses != self._losses:
                     raise FleetAway("the fleet's server did not answer a pull")
-                new, _ = await asyncio.wait(set(answers) - ended, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-                ended |= new
+                waiting = {*answers} - ended
+                watched: set[asyncio.Future[Any]] = {*waiting, stopping}
+                await asyncio.wait(watched, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                ended |= {answer for answer in waiting if answer.done()}
+                if stopping.done():
+                    break
             if losses != self._losses:
                 raise FleetAway("the link was lost under a pull")
             return [offer for answer in answers if answer.done() and (offer := answer.result()) is not None]
         finally:
+            stopping.cancel()
             self._forget(answers)
 
     async def answer(self, ack: str, word: bytes, delay_s: float = 0.0) -> None:

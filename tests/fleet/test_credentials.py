@@ -53,8 +53,10 @@ async def roles(server: FleetServer, authority: Authority) -> None:
     await store.finish(claim, Result(JobState.done, "42"))
     shop = NatsJobStore(submitter)
     assert (await shop.get(job)).answer == "42"
+    await store.lanes.listen(0.0)
+    await car.client.flush()
     scored, _ = await shop.submit(JobSpec(agent="batch", model="net", batch=Batch(({"x": [1]},))))
-    store.lanes.forget()
+    await asyncio.wait_for(store.lanes.news.wait(), 30)  # a car may hear of new kinds of jobs
     claim = await store.claim(Capabilities(), "car-7", 10)
     assert claim is not None
     await store.put_results(claim, 0, [b"{}"])

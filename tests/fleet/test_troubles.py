@@ -104,6 +104,32 @@ def test_a_cars_wrong_clock_ends_no_lease_and_moves_no_deadline(
     play(tmp_path, story)
 
 
+def test_a_car_hears_of_a_new_kind_of_job_while_it_waits_for_others(tmp_path: Path) -> None:
+    """It never reads the list of lanes a second time here: what it learns, it hears."""
+
+    async def story(store: NatsJobStore) -> None:
+        jobs, _ = await a_car(tmp_path, "waiting")
+        lanes = jobs._fleet.lanes
+        lanes._fresh_s = 1e9
+        asking = asyncio.create_task(taken(jobs))
+        while lanes._read_s == float("-inf"):
+            await asyncio.sleep(0.01)
+        assert not lanes._known, "there is no kind of job yet"
+        for agent in ("block_clicker", "random_clicker"):  # the second while it waits for another of the first
+            name, _ = await store.submit(a_spec(agent, agent=agent))
+            claim = await asking
+            assert claim.job == name
+            await jobs.finish(claim, Result(JobState.done))
+            asking = asyncio.create_task(taken(jobs))
+            while not jobs._fleet.offers._waiting:
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await jobs.close()
+
+    play(tmp_path, story)
+
+
 def test_two_cars_never_have_one_job(tmp_path: Path) -> None:
     async def story(store: NatsJobStore) -> None:
         others = [await another(f"car-{number}") for number in range(8)]
