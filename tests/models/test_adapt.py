@@ -24,10 +24,10 @@ torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
 import onnxruntime  # noqa: E402
 
-from models.screen_agent.adapt import NothingToLearn, adapt, read_bundle, variant_version  # noqa: E402
+from models.screen_agent.adapt import NothingToLearn, _told_of_old, adapt, read_bundle, split_old, variant_version  # noqa: E402
 from models.screen_agent.bundled_weights import BundledDecider, OtherRecipe  # noqa: E402
 from models.screen_agent.export import is_right  # noqa: E402
-from models.screen_agent.labelled import Sample  # noqa: E402
+from models.screen_agent.labelled import Sample, kept_samples  # noqa: E402
 from models.screen_agent.train_decider import batch_of, run  # noqa: E402
 from runtime.agent.deciding import GramTable, feeds_of, parted  # noqa: E402
 from runtime.agent.screen_agent import DECIDER, TABLE  # noqa: E402
@@ -62,16 +62,18 @@ class Desk:
         return pixels
 
 
-def demonstrate(folder: Path, seed: int, word: str = "Zebra", *, success: bool = True) -> Path:
+def demonstrate(
+    folder: Path, seed: int, word: str = "Zebra", *, success: bool = True, instruction: str = INSTRUCTION
+) -> Path:
     """Records a person who presses the button `word`."""
     desk = Desk(seed)
-    listener = Listener(INSTRUCTION, desk.look)
+    listener = Listener(instruction, desk.look)
     listener.settle()
     x, y = desk.places[WORDS.index(word)]
     for at, kind in enumerate(("button_press", "button_release")):
         listener.hear(Input(kind, 1, x + 45, y + 14, 1000 + 30 * at))
     steps = listener.finish()
-    shown = Episode("usual", f"shown-{seed}", INSTRUCTION, 1.0, *SIZE, 1.0 if success else 0.0, success, steps)
+    shown = Episode("usual", f"shown-{seed}", instruction, 1.0, *SIZE, 1.0 if success else 0.0, success, steps)
     return write_shard(folder, shown.task, shown.seed, [shown])
 
 
@@ -96,6 +98,52 @@ def test_what_was_shown_is_done_and_on_a_screen_that_was_kept_back_too(
     assert record["adapted_right_before"] == 0.0
     assert record["adapted_right_after"] == 1.0
     assert record["adapted_training_steps"] < 1000, "it ends when it can do it"
+
+
+def old_looks(folder: Path) -> Path:
+    """Keeps looks of what the base can do already, as `make train` does: buttons that are named."""
+    for seed in range(100, 124):
+        word = WORDS[seed % len(WORDS)]
+        demonstrate(folder / "old", seed, word, instruction=f'Click on the "{word}" button.')
+    module_shown(folder / "old", folder / "looks")
+    return folder / "looks"
+
+
+def module_shown(place: Path, kept: Path) -> list[Sample]:
+    from models.screen_agent import adapt as module
+
+    return module.shown(place, read_bundle(BASE), kept)
+
+
+def test_it_forgets_little_of_what_it_could_and_says_how_much(tmp_path: Path) -> None:
+    """Steps that it did right before, kept back from rehearsal; and the share of the way that was enough."""
+    looks = old_looks(tmp_path)
+    old = kept_samples(looks, 1000)
+    rehearsed, measured = split_old(old)
+    assert {(one.task, one.seed) for one in rehearsed}.isdisjoint((one.task, one.seed) for one in measured)
+    assert min(len(rehearsed), len(measured)) >= 3
+    for seed in range(4):
+        demonstrate(tmp_path / "shown", seed)
+    record = adapt(tmp_path / "shown", BASE, tmp_path / "out" / "variant.ihb", minutes=1.0, rehearse=looks)
+    assert record["adapted_right_after"] == 1.0
+    assert record["adapted_old_steps"] == len(measured)
+    assert record["adapted_old_right_before"] >= 0.5, "the base can do these"
+    assert record["adapted_old_right_after"] >= record["adapted_old_right_before"] - 1e-9
+    assert 0 < record["adapted_share"] < 1, "what was shown needs less than all of the way"
+
+
+def test_without_old_looks_it_says_that_nothing_was_measured(
+    adapted: tuple[Path, dict[str, object], Path],
+) -> None:
+    _, record, _ = adapted
+    assert (record["adapted_old_steps"], record["adapted_old_right_after"]) == (0, -1.0)
+    assert "not measured" in _told_of_old(record)
+    assert "lost 0.50 points." in _told_of_old(
+        {"adapted_old_steps": 200, "adapted_old_right_before": 0.9, "adapted_old_right_after": 0.895}
+    )
+    assert "more than the one" in _told_of_old(
+        {"adapted_old_steps": 200, "adapted_old_right_before": 0.9, "adapted_old_right_after": 0.88}
+    )
 
 
 def test_the_variant_is_a_bundle_that_the_canary_tries(

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from runtime.cli.fleet import fleet
-from runtime.fleet.simulate.check import SoakUnreadable, check, compare
+from runtime.fleet.simulate.check import SoakUnreadable, _drawn, _yields, check, compare
 
 
 def a_soak(cars: int = 60, jobs: int = 4000, rate: float = 200.0, seed: int = 1) -> dict[str, Any]:
@@ -66,6 +66,35 @@ def test_a_soak_that_lies_is_seen(tmp_path: Path) -> None:
     assert "yields a job" in result.output
     (tmp_path / "soak.json").write_text(json.dumps(soak))
     assert CliRunner().invoke(fleet, ["simulate", "--check", str(tmp_path / "soak.json"), "--json"]).exit_code == 0
+
+
+def test_every_number_can_fail_by_itself() -> None:
+    soak = a_soak()
+    assert all(each.is_near for each in compare(soak, np.random.default_rng(2)))
+    took = soak["took_s"]
+    lies: dict[str, dict[str, Any]] = {
+        "yields a job": {"handed_back": 1.3 * soak["handed_back"]},
+        "jobs a second": {"over_s": 1.3 * soak["over_s"]},
+        "a job's time, p50 (s)": {"took_s": {**took, "p50": 1.3 * took["p50"]}},
+        "a job's time, p90 (s)": {"took_s": {**took, "p90": 1.3 * took["p90"]}},
+    }
+    for name, lie in lies.items():
+        far = [each.name for each in compare({**soak, **lie}, np.random.default_rng(2)) if not each.is_near]
+        assert far == [name]
+
+
+def test_times_are_drawn_as_they_were_spread() -> None:
+    told = {"p50": 2.0, "p90": 3.0, "p99": 8.0, "max": 9.0}
+    drawn = _drawn(told, 0.0, 100_000, np.random.default_rng(1))
+    for name, share in (("p50", 50), ("p90", 90), ("p99", 99)):
+        assert float(np.percentile(drawn, share)) == pytest.approx(told[name], rel=0.05)
+    assert (_drawn({}, 0.25, 3, np.random.default_rng(1)) == 0.25).all()
+
+
+def test_a_soaks_own_rule_says_how_often_a_job_is_cut_off() -> None:
+    soak = a_soak(cars=500, jobs=20_000)
+    assert _yields(0.2) == pytest.approx(soak["handed_back"] / 20_000, abs=0.01)
+    assert _yields(0.0) == 0
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cars": 1}'])
