@@ -108,12 +108,17 @@
     const by = wide ? 4 : 3;
     return drag(grip, [around(x + side, y + past, by)], {from: centre(item), to: [x + side, y + past]});
   };
+  // "Down by one" is from where it stood at first: the page ends a moment after the item lies there.
+  const sort_once = (item, goal) => {
+    ih.memory.goal ??= goal;
+    return all('#sortable li').indexOf(item) === ih.memory.goal ? null : sort(item, ih.memory.goal);
+  };
   task('drag-items', () => {
     const [, name, where] = match(/^Drag (.*?) (to the .*|down by one position|up by one position)\.?$/);
     const items = all('#sortable li'), from = items.findIndex(item => text(item) === name);
     const place = /top/.test(where) ? 0 : /bottom/.test(where) ? items.length - 1 : /down/.test(where) ? from + 1
       : /up/.test(where) ? from - 1 : parseInt(where.match(/\d/)[0], 10) - 1;
-    return sort(items[from], place);
+    return sort_once(items[from], place);
   });
   task('drag-items-grid', () => {
     const [, name, where] = match(/^Drag (.*?) ((?:to the|up|down|left|right) .*)\.$/);
@@ -121,7 +126,7 @@
     const row = /top/.test(where) ? 0 : /bottom/.test(where) ? 2 : 1;
     const column = /left/.test(where) ? 0 : /right/.test(where) ? 2 : 1;
     const step = {up: -3, down: 3, left: -1, right: 1}[where.split(' ')[0]];
-    return sort(items[from], step ? from + step : 3 * row + column);
+    return sort_once(items[from], step ? from + step : 3 * row + column);
   });
   task('drag-sort-numbers', () => {
     const items = all('#sortable li'), numbers = items.map(item => parseInt(text(item), 10));
