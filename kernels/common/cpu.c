@@ -28,6 +28,14 @@ static int has_amx_int8(void)
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
+/* Leaf 7, EDX: AMX-BF16 and AVX512-FP16; subleaf 1, EAX: AVX512-BF16. */
+static int has_bf16_and_fp16(void)
+{
+    unsigned eax, ebx, ecx, edx, more;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 23 & 1)
+        && __get_cpuid_count(7, 1, &more, &ebx, &ecx, &edx) && (more >> 5 & 1);
+}
+
 static uint32_t find_features(void)
 {
     uint32_t found = 0;
@@ -43,7 +51,8 @@ static uint32_t find_features(void)
         found |= IH_CPU_AVX512;
         found |= __builtin_cpu_supports("avx512vnni") ? IH_CPU_AVX512VNNI : 0;
         found |= __builtin_cpu_supports("avx512bf16") ? IH_CPU_AVX512BF16 : 0;
-        found |= has_amx_int8() ? IH_CPU_AMXINT8 : 0;
+        if (has_amx_int8())
+            found |= IH_CPU_AMXINT8 | (has_bf16_and_fp16() ? IH_CPU_AMXBF16 : 0);
     }
     return found;
 }

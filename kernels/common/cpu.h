@@ -14,6 +14,7 @@
     X(AVX512VNNI, avx512vnni) \
     X(AVX512BF16, avx512bf16) \
     X(AMXINT8, amxint8)    \
+    X(AMXBF16, amxbf16)    \
     X(NEON, neon)          \
     X(DOTPROD, dotprod)    \
     X(I8MM, i8mm)
@@ -32,7 +33,8 @@ enum ih_cpu_feature {
 };
 
 /* The features of this machine, found once. `avx512` stands for F, BW, VL and DQ together (Skylake-X, Zen 4 and later).
- * `amxint8`: the CPU has it and Linux gave this process its tile registers (8 KB more to save for a thread that uses them). */
+ * `amxint8`: the CPU has it and Linux gave this process its tile registers (8 KB more to save for a thread that uses them);
+ * `amxbf16`: with it AMX-BF16, AVX512-BF16 and AVX512-FP16 (Sapphire Rapids and later have all). */
 uint32_t ih_cpu_features(void);
 
 #endif

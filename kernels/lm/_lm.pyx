@@ -22,6 +22,7 @@ cdef extern from "lm/memory.h":
 cdef extern from "lm/lm.h":
     enum: IH_LM_TYPES
     enum: IH_LM_F16
+    enum: IH_LM_Q6_K
     enum: IH_LM_QUERIES
     ctypedef struct ih_lm_matrix:
         const uint8_t *data
@@ -68,6 +69,9 @@ cdef extern from "lm/lm.h":
         int32_t kv_type, groups, window
     ctypedef void (*matmul_fn)(const ih_lm_matrix *, const ih_lm_input *, int32_t, int32_t, float *, size_t, int) noexcept nogil
     ctypedef void (*attend_fn)(const ih_lm_kv *, const ih_lm_queries *) noexcept nogil
+    ctypedef struct ih_lm_wide:
+        void (*pack)(const float *, int32_t, int32_t, uint16_t *) noexcept nogil
+        void (*matmul)(const ih_lm_matrix *, const uint16_t *, int32_t, int32_t, int32_t, float *, size_t, int, void *) noexcept nogil
     ctypedef struct ih_lm_variant:
         const char *name
         int (*supported)() noexcept nogil
@@ -79,8 +83,9 @@ cdef extern from "lm/lm.h":
         void (*swiglu)(const float *, const float *, int32_t, float *) noexcept nogil
         void (*to_f16)(const float *, int32_t, uint16_t *) noexcept nogil
         attend_fn *attend
+        const ih_lm_wide *wide
     ctypedef struct ih_lm_step:
-        int32_t n_tokens
+        int32_t n_tokens, n_wide
         const int32_t *tokens
         const int32_t *positions
         ih_lm_sequence **sequences
@@ -102,7 +107,10 @@ cdef extern from "lm/lm.h":
     void ih_lm_row(const ih_lm_matrix *w, int32_t row, float *y) nogil
     size_t ih_lm_step_bytes(const ih_lm_step *step, const ih_lm_model *model, int32_t max_positions) nogil
     void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_positions, void *scratch) nogil
-    int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant) nogil
+    int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant, int wide) nogil
+    int ih_lm_is_wide(const ih_lm_model *model, const ih_lm_variant *variant) nogil
+    int32_t ih_lm_wide_tokens(const ih_lm_model *model, const ih_lm_step *step) nogil
+    enum: IH_LM_WIDE_LEAST
     int ih_lm_run(const ih_lm_model *model, ih_lm_step *step, const ih_gate *gate, int32_t threads) nogil
     int32_t ih_lm_sample(const float *logits, int32_t n, const ih_lm_sampling *sampling, uint64_t at, float *scratch) nogil
     int32_t ih_lm_argmax(const float *x, int32_t n) nogil
@@ -116,13 +124,13 @@ def pool_counts():
     return pool_count()
 
 
-def variants():
-    """Returns the names of the variants that this machine can run, slowest first."""
+def variants(bint exact=False):
+    """Returns the names of the variants that this machine can run, slowest first; with `exact`, those without wide kernels."""
     names = []
     cdef int32_t index = 0
     cdef const ih_lm_variant *variant = ih_lm_variant_at(0)
     while variant != NULL:
-        if variant.supported():
+        if variant.supported() and not (exact and variant.wide != NULL):
             names.append(variant.name.decode())
         index += 1
         variant = ih_lm_variant_at(index)
@@ -244,9 +252,14 @@ cdef class Model:
         w.data = self.inside(name, offset, <size_t>((rows + 15) // 16) * ih_lm_panel_bytes(kind, cols))
         return w
 
-    def batch_limit(self, str variant not None):
-        """Returns the most tokens of one step that keep every chunk of work short with this variant."""
-        return ih_lm_batch_limit(&self.model, find_variant(variant))
+    def batch_limit(self, str variant not None, bint wide=False):
+        """Returns the most tokens of one step that keep every chunk of work short with this variant; with `wide`, of one
+        that is all long prompts."""
+        return ih_lm_batch_limit(&self.model, find_variant(variant), wide)
+
+    def wide_least(self, str variant not None):
+        """Returns how many tokens of a sequence in a step are a long prompt, which the variant's wide kernels take; 0: none."""
+        return IH_LM_WIDE_LEAST if ih_lm_is_wide(&self.model, find_variant(variant)) else 0
 
 
 cdef class Sequence:
@@ -328,7 +341,8 @@ cdef class Step:
     def begin(self, int32_t[::1] tokens not None, int32_t[::1] positions not None, list sequences not None,
               int32_t[::1] outputs not None, float[:, ::1] logits, int32_t[::1] panels=None):
         """Asks for a step: token i at positions[i] of sequences[i]; logits (outputs, columns) float32 are filled for the
-        tokens named by `outputs`, over the whole vocabulary or over `panels` of 16 rows each. Raises ValueError."""
+        tokens named by `outputs`, over the whole vocabulary or over `panels` of 16 rows each. Leading runs of `wide_least`
+        tokens and more take the variant's wide kernels. Raises ValueError."""
         cdef int32_t i, count = tokens.shape[0], vocab_panels = (self.model.model.n_vocab + 15) // 16
         cdef Sequence sequence
         if not 0 < count <= self.max_tokens or positions.shape[0] != count or len(sequences) != count:
@@ -376,6 +390,7 @@ cdef class Step:
             self.panels = panels.copy() if panels.shape[0] else None
             self.step.n_head_panels = panels.shape[0]
             self.step.head_panels = &self.panels[0] if panels.shape[0] else NULL
+        self.step.n_wide = ih_lm_wide_tokens(&self.model.model, &self.step)
         self.step.op = self.step.item = 0
         self.pending = True
 
@@ -454,6 +469,28 @@ def matmul(str variant not None, int32_t kind, const uint8_t[:, ::1] panels not 
     inputs.values, inputs.tokens, inputs.cols = &x[0, 0], tokens, cols
     with nogil:
         v.matmul[kind](&w, &inputs, 0, w.rows // 16, &y[0, 0], y.shape[1], add)
+
+
+def matmul_wide(str variant not None, int32_t kind, const uint8_t[:, ::1] panels not None, float[:, ::1] x not None,
+                float[:, ::1] y not None, bint add=False):
+    """As `matmul`, by the variant's wide kernel, which has Q4_0, Q4_1 and Q8_0; for tests."""
+    cdef const ih_lm_variant *v = find_variant(variant)
+    cdef ih_lm_matrix w
+    cdef int32_t tokens = x.shape[0], cols = x.shape[1], t, whole = (x.shape[0] + 15) // 16 * 16
+    if v.wide == NULL or not 0 <= kind < IH_LM_Q6_K:
+        raise ValueError(f"variant {variant!r} has no wide kernel for type {kind}")
+    if cols % 32 or not tokens or <size_t>panels.shape[1] != ih_lm_panel_bytes(kind, cols):
+        raise ValueError(f"type {kind}, {cols} columns, panels of {panels.shape[1]} bytes")
+    if y.shape[0] != tokens or y.shape[1] < 16 * panels.shape[0]:
+        raise ValueError(f"y is ({y.shape[0]}, {y.shape[1]}), expected ({tokens}, {16 * panels.shape[0]})")
+    cdef size_t packed = <size_t>whole * cols * 2
+    cdef char[::1] memory = bytearray(packed + <size_t>cols * 64 + 64)
+    cdef uint8_t *base = <uint8_t *>((<uintptr_t>&memory[0] + 63) // 64 * 64)
+    for t in range(tokens):
+        v.wide.pack(&x[t, 0], cols, t, <uint16_t *>base)
+    w.data, w.type, w.rows, w.cols = &panels[0, 0], kind, 16 * panels.shape[0], cols
+    with nogil:
+        v.wide.matmul(&w, <uint16_t *>base, tokens, 0, w.rows // 16, &y[0, 0], y.shape[1], add, base + packed)
 
 
 def rmsnorm(str variant not None, float[::1] x not None, float[::1] weight not None, float epsilon, float[::1] y not None):

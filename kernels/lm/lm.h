@@ -72,6 +72,35 @@ typedef struct ih_lm_queries {
 typedef void ih_lm_matmul_fn(const ih_lm_matrix *w, const ih_lm_input *x, int32_t begin, int32_t end, float *y,
                              size_t y_stride, int add);
 
+/* A run of a prompt's tokens at consecutive positions of one sequence, and the heads that share one KV head. */
+typedef struct ih_lm_prompt {
+    const float *q; /* (tokens, stride): a token's `share` heads of head_dim lie side by side */
+    float *out;     /* as q */
+    size_t stride;
+    int32_t tokens, share, position, window;
+    float scale;
+} ih_lm_prompt;
+
+/* Kernels for a prompt, where the hardware multiplies whole tiles of bf16: as near to exact arithmetic as the others and nearer,
+ * but not the same bits. A token's bits depend on its own row alone, and on its positions' spans, whatever it runs with.
+ * Packed activations are bf16, (tokens / 16, cols / 32, 16, 32), the columns of a block in an order of the variant's own. */
+typedef struct ih_lm_wide {
+    int32_t macs_per_us;
+    void (*pack)(const float *x, int32_t n, int32_t t, uint16_t *y); /* n columns become row t */
+    /* y = or += x times w for the panels [begin, end); w is Q4_0, Q4_1 or Q8_0. `scratch` has ih_lm_wide_bytes(). */
+    void (*matmul)(const ih_lm_matrix *w, const uint16_t *x, int32_t tokens, int32_t begin, int32_t end, float *y, size_t y_stride,
+                   int add, void *scratch);
+    /* y (packed) = silu(x times gate) * (x times up), for the panels [begin, end) of both, which have one type. */
+    void (*gated)(const ih_lm_matrix *gate, const ih_lm_matrix *up, const uint16_t *x, int32_t tokens, int32_t begin, int32_t end,
+                  uint16_t *y, void *scratch);
+    void (*attend)(const ih_lm_kv *kv, int kv_type, const ih_lm_prompt *run, void *scratch);
+    size_t (*attend_bytes)(int32_t rows, int32_t head_dim); /* of its scratch, for so many (token, head) */
+} ih_lm_wide;
+
+#define IH_LM_WIDE_LEAST 16 /* tokens of one sequence in a step that are worth whole tiles */
+#define IH_LM_WIDE_RUN 32   /* tokens that `attend` takes at once */
+#define IH_LM_CHUNK_US 20   /* of work aimed at between two polls; the promise is IH_GATE_POLL_NS */
+
 /* One instruction set's kernels. reference.c is their meaning. */
 typedef struct ih_lm_variant {
     const char *name;
@@ -86,11 +115,12 @@ typedef struct ih_lm_variant {
     void (*swiglu)(const float *gate, const float *up, int32_t n, float *y); /* y = gate / (1 + exp(-gate)) * up */
     void (*to_f16)(const float *x, int32_t n, uint16_t *y);
     void (*attend[2])(const ih_lm_kv *kv, const ih_lm_queries *queries); /* by enum ih_lm_kv_type */
+    const ih_lm_wide *wide; /* NULL: prompts take the kernels above, with the bits of any other cut and instruction set */
 } ih_lm_variant;
 
 /* X(name): every variant that this build may carry, fastest last. A variant of another architecture is not compiled. */
 #if defined(__x86_64__)
-#define IH_LM_VARIANTS(X) X(reference) X(avx2) X(avxvnni) X(avx512vnni) X(amxint8)
+#define IH_LM_VARIANTS(X) X(reference) X(avx2) X(avxvnni) X(avx512vnni) X(amxint8) X(amxbf16)
 #elif defined(__aarch64__)
 #define IH_LM_VARIANTS(X) X(reference) X(neon) X(dotprod) X(i8mm)
 #else
@@ -124,7 +154,7 @@ typedef struct ih_lm_sequence {
 
 /* One step: what is asked, how far it has come, and its scratch. */
 typedef struct ih_lm_step {
-    int32_t n_tokens;
+    int32_t n_tokens, n_wide;          /* the first n_wide tokens take the variant's wide kernels: ih_lm_wide_tokens() */
     const int32_t *tokens, *positions; /* (n_tokens,) */
     ih_lm_sequence **sequences;        /* (n_tokens,) */
     int32_t n_outputs;
@@ -146,6 +176,9 @@ typedef struct ih_lm_step {
     int8_t *q;
     float *scale, *scaled_sum;
     int32_t *neg128, *half;
+    uint16_t *wide_x, *wide_ffn;       /* packed: (max_tokens, width) */
+    uint8_t *wide_scratch;             /* (max_threads, wide_stride) */
+    size_t wide_stride;
 } ih_lm_step;
 
 size_t ih_lm_panel_bytes(int32_t type, int32_t cols);
@@ -157,8 +190,12 @@ void ih_lm_row(const ih_lm_matrix *w, int32_t row, float *y);
  * step->max_tokens and step->max_threads. */
 size_t ih_lm_step_bytes(const ih_lm_step *step, const ih_lm_model *model, int32_t max_positions);
 void ih_lm_step_carve(ih_lm_step *step, const ih_lm_model *model, int32_t max_positions, void *scratch);
-/* The largest batch of which one panel is still a short piece of work between two polls. */
-int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant);
+/* Whether the variant's wide kernels run this model. */
+int ih_lm_is_wide(const ih_lm_model *model, const ih_lm_variant *variant);
+/* How many of a step's tokens they take: the leading runs of at least IH_LM_WIDE_LEAST consecutive tokens of one sequence. */
+int32_t ih_lm_wide_tokens(const ih_lm_model *model, const ih_lm_step *step);
+/* The largest batch of which one panel is still a short piece of work between two polls; if `wide`, one that is all prompt. */
+int32_t ih_lm_batch_limit(const ih_lm_model *model, const ih_lm_variant *variant, int wide);
 
 /* Runs the step on from its cursor, with up to `threads` threads (at most max_threads) and the same bits for any number of
  * them: IH_DONE, or IH_PREEMPTED when the gate closed (call again to go on). */

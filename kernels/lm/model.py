@@ -5,7 +5,8 @@
            └─ Runner.run([sessions], gate) ── feeds what waits, of one session or of many, and leaves the logits
 
 A run that the gate stops is gone on with by calling run again with the same sessions, and gives the same bits. To go on
-elsewhere, `Session.tokens` is the whole checkpoint: a fresh session is asked for them and prefills them again.
+elsewhere, `Session.tokens` is the whole checkpoint: a fresh session is asked for them and prefills them again, to the
+same bits with an exact variant (`exact_variants`), to the noise of rounding with another.
 """
 
 from __future__ import annotations
@@ -66,8 +67,20 @@ class Sampling:
 
 
 def variants() -> list[str]:
-    """Returns the instruction-set variants that this machine can run, slowest first; each gives the same bits."""
+    """Returns the instruction-set variants that this machine can run, slowest first.
+
+    They give the same bits, but for those with wide kernels: `exact_variants` leaves them out.
+    """
     return _lm.variants()
+
+
+def exact_variants() -> list[str]:
+    """Returns the variants that give the same bits as any other, here and elsewhere, however a prompt is cut.
+
+    The others multiply a prompt of sixteen tokens and more in bf16: nearer to exact arithmetic, and several times
+    faster. What they give depends on which tokens were fed in runs of sixteen and more, on nothing else.
+    """
+    return _lm.variants(exact=True)
 
 
 class LanguageModel:
@@ -79,7 +92,7 @@ class LanguageModel:
         weights = _lm.Weights(bytes(packed.path), packed.stream_offset, packed.stream_bytes)
         packed.let_go()
         self.native = _lm.Model(weights, packed.config.as_dict(), packed.entries)
-        self.batch_limit = self.native.batch_limit(self.variant)
+        self.batch_limit = self.native.batch_limit(self.variant, wide=True)
         self.panels = -(-packed.config.n_vocab // PANEL)
         self.threads = 1
         """Threads that a new Runner may use, the caller's included."""
@@ -89,7 +102,8 @@ class LanguageModel:
         """Loads the GGUF at `path`, repacking it into the folder `cache` if that was not done before.
 
         `sha256`: the file's hash, where it is known and verified; else it is computed once and remembered.
-        `variant`: an instruction set of `variants()`; the fastest by default. Raises GgufError, MemoryError, OSError.
+        `variant`: an instruction set of `variants()`; the fastest by default (see `exact_variants`). Raises GgufError,
+        MemoryError, OSError.
         """
         return cls(packed_model(path, cache, sha256), variant)
 
@@ -206,7 +220,8 @@ class Runner:
     def __init__(self, model: LanguageModel, max_tokens: int | None = None, variant: str | None = None) -> None:
         self.model = model
         self.variant = variant or model.variant
-        self.max_tokens = max_tokens or model.native.batch_limit(self.variant)
+        self.max_tokens = max_tokens or model.native.batch_limit(self.variant, wide=True)
+        self.wide_least = model.native.wide_least(self.variant)
         self.threads = model.threads
         self.step: _lm.Step | None = None
         self.parts: list[tuple[Session, int]] = []
@@ -243,12 +258,7 @@ class Runner:
         self.parts = []
 
     def _begin(self, sessions: Sequence[Session]) -> None:
-        parts: list[tuple[Session, int]] = []
-        room = self.max_tokens
-        for session in sessions[:room]:
-            count = min(len(session.waiting), room - sum(taken for _, taken in parts))
-            if count:
-                parts.append((session, count))
+        parts = self._share_out(sessions)
         last = [session for session, count in parts if count == len(session.waiting)]
         panels = last[0].panels if last else None
         if any(session.panels is not panels for session in last):
@@ -267,6 +277,21 @@ class Runner:
             self.step = _lm.Step(self.model.native, self.variant, self.max_tokens, span, MAX_THREADS)
         self.step.begin(tokens, np.concatenate(positions), owners, outputs, self.logits, panels)
         self.parts = parts
+
+    def _share_out(self, sessions: Sequence[Session]) -> list[tuple[Session, int]]:
+        """Returns how many tokens of which sessions make the next step: long prompts first, for the wide kernels."""
+        parts: list[tuple[Session, int]] = []
+        least, room = self.wide_least, self.max_tokens
+        narrow = min(room, self.model.native.batch_limit(self.variant)) if least else room
+        for session in sorted(sessions, key=lambda session: len(session.waiting) < least):
+            count = min(len(session.waiting), room)
+            if count < least or not least:
+                count = min(count, narrow)
+                narrow -= count
+            room -= count
+            if count:
+                parts.append((session, count))
+        return parts
 
     def _finish(self) -> None:
         row = 0

@@ -1,5 +1,5 @@
 /* All kernels of one variant, on the lanes included before it. Included once by each variant's file, with VARIANT (its
- * name), MACS_PER_US and NEEDS (bits of enum ih_cpu_feature) defined, and HAS_TILES where it has AMX. */
+ * name), MACS_PER_US and NEEDS (bits of enum ih_cpu_feature) defined, HAS_TILES where it has AMX, HAS_WIDE where for bf16 too. */
 
 #include "common/cpu.h"
 #include "lm/lm.h"
@@ -9,6 +9,21 @@
 #include "lm/matmul.h"
 #ifdef HAS_TILES
 #include "lm/matmul_tiles.h"
+#endif
+
+#ifdef HAS_WIDE
+#include "lm/wide_products.h"
+
+#include "lm/wide_attend.h"
+
+static const ih_lm_wide wide = {
+    .macs_per_us = WIDE_MACS_PER_US,
+    .pack = pack_wide,
+    .matmul = matmul_wide,
+    .gated = gated_wide,
+    .attend = attend_wide,
+    .attend_bytes = attend_wide_bytes,
+};
 #endif
 
 #define NAME(name) name##_f16
@@ -52,4 +67,7 @@ const ih_lm_variant PUBLIC(VARIANT) = {
     .swiglu = swiglu,
     .to_f16 = to_f16,
     .attend = {attend_f16, attend_i8},
+#ifdef HAS_WIDE
+    .wide = &wide,
+#endif
 };

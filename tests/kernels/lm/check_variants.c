@@ -140,6 +140,112 @@ static void check_attention(const ih_lm_variant *v, int kv_type, int32_t head_di
     free(k), free(val), free(q), free(out[0]), free(out[1]), free(scores);
 }
 
+/* Wide kernels differ by what bf16 rounds: within this of the root mean square of the reference's values. */
+#define WIDE_TOLERANCE 0.05
+
+static void near(const char *variant, const char *what, const float *a, const float *b, size_t count)
+{
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < count; i++)
+        difference += (a[i] - b[i]) * (double)(a[i] - b[i]), size += a[i] * (double)a[i];
+    if (!(difference <= WIDE_TOLERANCE * WIDE_TOLERANCE * size)) {
+        printf("%s: %s is not near the reference\n", variant, what);
+        exit(1);
+    }
+}
+
+/* Exact-sized buffers, so that a sanitizer sees what is read or written beyond. Gate and up are one matrix, down the result. */
+static void check_wide_products(const ih_lm_variant *v, int32_t type, int32_t cols, int32_t tokens)
+{
+    size_t bytes = ih_lm_panel_bytes(type, cols), whole = (size_t)(tokens + 15) / 16 * 16, rows = (PANELS + 1) * 16;
+    uint8_t *panels = fresh((PANELS + 1) * bytes), *scratch = fresh((size_t)cols * 64);
+    uint16_t *packed = fresh(whole * cols * 2), *gated = fresh(whole * rows * 2), *expected = fresh(whole * rows * 2);
+    float *x = fresh((size_t)tokens * cols * 4), *y = fresh(tokens * rows * 4), *z = fresh(tokens * rows * 4);
+    for (int p = 0; p <= PANELS; p++)
+        fill_panel(panels + p * bytes, type, bytes);
+    ih_lm_matrix w = {panels, type, (int32_t)rows, cols};
+    for (int32_t t = 0; t < tokens; t++) {
+        for (int32_t i = 0; i < cols; i++)
+            x[t * (size_t)cols + i] = draw_float(0.5f);
+        v->wide->pack(x + (size_t)t * cols, cols, t, packed);
+        for (size_t r = 0; r < rows; r++) {
+            float *weights = fresh((size_t)cols * 4);
+            ih_lm_row(&w, (int32_t)r, weights);
+            for (int32_t i = 0; i < cols; i++)
+                y[t * rows + r] += x[t * (size_t)cols + i] * weights[i];
+            free(weights);
+        }
+    }
+    v->wide->matmul(&w, packed, tokens, 0, 3, z, rows, 0, scratch);
+    v->wide->matmul(&w, packed, tokens, 3, 4, z, rows, 0, scratch);
+    near(v->name, "matmul", y, z, tokens * rows);
+    v->wide->matmul(&w, packed, tokens, 0, PANELS + 1, z, rows, 1, scratch);
+    for (size_t i = 0; i < tokens * rows; i++)
+        z[i] /= 2;
+    near(v->name, "matmul added", y, z, tokens * rows);
+    v->wide->gated(&w, &w, packed, tokens, 0, 3, gated, scratch);
+    v->wide->gated(&w, &w, packed, tokens, 3, PANELS + 1, gated, scratch);
+    for (int32_t t = 0; t < tokens; t++) {
+        ih_lm_reference.swiglu(y + t * rows, y + t * rows, (int32_t)rows, z + t * rows);
+        v->wide->pack(z + t * rows, (int32_t)rows, t, expected);
+    }
+    for (size_t i = 0; i < (size_t)tokens * rows; i++) { /* bf16 back to float, in the packed order of both */
+        size_t t = i / rows, c = i % rows, at = (t / 16 * (rows / 32) + c / 32) * 512 + t % 16 * 32 + c % 32;
+        uint32_t bits[2] = {(uint32_t)expected[at] << 16, (uint32_t)gated[at] << 16};
+        memcpy(y + i, &bits[0], 4), memcpy(z + i, &bits[1], 4);
+    }
+    near(v->name, "gated", y, z, (size_t)tokens * rows);
+    free(panels), free(scratch), free(packed), free(gated), free(expected), free(x), free(y), free(z);
+}
+
+static void check_wide_attention(const ih_lm_variant *v, int kv_type, int32_t head_dim, int32_t tokens, int32_t window)
+{
+    enum { SHARE = 3, RING = 21, START = 290 };
+    size_t slots = RING * 16, values = slots * head_dim, bytes = values * (kv_type == IH_LM_KV_F16 ? 2 : 1), stride = (size_t)SHARE * head_dim;
+    uint8_t *k = fresh(bytes), *val = fresh(bytes), *scratch = fresh(v->wide->attend_bytes(SHARE * tokens, head_dim));
+    float *scales = fresh(2 * slots * 4), *q = fresh(tokens * stride * 4), *out[2] = {fresh(tokens * stride * 4), fresh(tokens * stride * 4)};
+    float *scores = fresh(2 * slots * 4 + 256);
+    for (size_t i = 0; i < values; i++) {
+        uint16_t half[2] = {(uint16_t)(0x3000 + draw() % 0xc00), (uint16_t)(0xb000 + draw() % 0xc00)};
+        if (kv_type == IH_LM_KV_F16)
+            memcpy(k + 2 * i, &half[draw() % 2], 2), memcpy(val + 2 * i, &half[draw() % 2], 2);
+        else
+            k[i] = (uint8_t)(draw_float(2) * 60), val[i] = (uint8_t)(draw_float(2) * 60);
+    }
+    for (size_t i = 0; i < 2 * slots; i++)
+        scales[i] = draw_float(0.05f);
+    for (size_t i = 0; i < tokens * stride; i++)
+        q[i] = draw_float(4);
+    ih_lm_kv kv = {k, val, scales, scales + slots, RING, head_dim};
+    ih_lm_prompt prompt = {q, out[1], stride, tokens, SHARE, START, window, 0.125f};
+    v->wide->attend(&kv, kv_type, &prompt, scratch);
+    for (int32_t i = 0; i < tokens * SHARE; i++) {
+        int32_t last = START + i / SHARE;
+        ih_lm_queries one = {.count = 1, .scale = 0.125f, .scores = scores, .score_stride = 2 * slots};
+        one.q[0] = q + (size_t)i * head_dim, one.out[0] = out[0] + (size_t)i * head_dim;
+        one.first[0] = window && last >= window ? last - window + 1 : 0, one.last[0] = last;
+        ih_lm_reference.attend[kv_type](&kv, &one);
+    }
+    near(v->name, "wide attention", out[0], out[1], tokens * stride);
+    free(k), free(val), free(scratch), free(scales), free(q), free(out[0]), free(out[1]), free(scores);
+}
+
+static void check_wide(const ih_lm_variant *v)
+{
+    for (int32_t type = 0; type < IH_LM_Q6_K; type++) {
+        check_wide_products(v, type, 32, 1);
+        check_wide_products(v, type, 96, 16);
+        check_wide_products(v, type, 160, 37);
+        check_wide_products(v, type, COLS, 50);
+    }
+    for (int kv_type = 0; kv_type < 2; kv_type++)
+        for (int32_t tokens = 1; tokens <= IH_LM_WIDE_RUN; tokens += 5) {
+            check_wide_attention(v, kv_type, HEAD, tokens, 0);
+            check_wide_attention(v, kv_type, HEAD + 16, tokens, 40);
+        }
+    printf("%s: wide kernels near\n", v->name);
+}
+
 int main(void)
 {
     for (int32_t n = 0; ih_lm_variant_at(n); n++) {
@@ -163,6 +269,8 @@ int main(void)
             for (int kv_type = 0; kv_type < 2; kv_type++)
                 check_attention(v, kv_type, count % 2 ? HEAD : HEAD + 16, count % 8 + 1);
         printf("%s: equal\n", v->name);
+        if (v->wide)
+            check_wide(v);
     }
     return 0;
 }

@@ -14,7 +14,21 @@ SOURCES = [
     "tests/kernels/lm/check_variants.c",
     *(
         f"kernels/lm/{name}.c"
-        for name in ("engine", "reference", "avx2", "avxvnni", "avx512vnni", "amxint8", "neon", "dotprod", "i8mm")
+        for name in (
+            "engine",
+            "ops",
+            "panel",
+            "step",
+            "reference",
+            "avx2",
+            "avxvnni",
+            "avx512vnni",
+            "amxint8",
+            "amxbf16",
+            "neon",
+            "dotprod",
+            "i8mm",
+        )
     ),
     *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "kernels" / "common").glob("*.c"))),
 ]
