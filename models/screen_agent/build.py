@@ -195,9 +195,9 @@ def fitted_temperature(session: onnxruntime.InferenceSession, table: GramTable, 
         total = 0.0
         for label, output in outputs:
             answer = answer_of(output, temperature)
-            total -= np.log(max(1e-6, float(answer.kinds[label.kind])))
-            if (label.targets >= 0).any():
-                total -= np.log(max(1e-6, float(answer.target[label.targets >= 0].sum())))
+            total -= np.log(max(1e-6, float(answer.kinds[list(label.kinds)].sum())))
+            if label.targets.any():
+                total -= np.log(max(1e-6, float(answer.target[label.targets > 0].sum())))
         return total
 
     return float(min(np.arange(0.6, 3.0, 0.1).round(2).tolist(), key=surprise))

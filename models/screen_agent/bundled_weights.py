@@ -99,8 +99,9 @@ class BundledDecider:
                 found |= _parted(value)
             else:
                 found[f"{weight.layer}.weight"] = value
-        if "pairs.weight" in self._held:
-            found["pairs.weight"], found["pairs.bias"] = self._get("pairs.weight")[:, :PAIRS], self._get("pairs.bias")
+        for name in self._held:
+            if name.startswith("pairs."):
+                found[name] = self._get(name)[:, :PAIRS] if name.endswith(".weight") else self._get(name)
         return found
 
     def _put_weight(self, weight: _Weight, value: Array) -> None:

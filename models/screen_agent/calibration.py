@@ -18,10 +18,11 @@ import torch
 
 from models.screen_agent.labelled import Sample
 from models.screen_agent.reading_texts import ALPHABET
-from models.screen_agent.train_decider import batch_of, right
+from models.screen_agent.batches import batch_of
+from models.screen_agent.train_decider import right
 from runtime.agent.deciding import GramTable, feeds_of, parted
-from runtime.agent.elements import ELEMENT_KINDS, Element
-from runtime.agent.features import Look
+from runtime.agent.elements import Element
+from runtime.agent.features import Look, kind_in
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word
 from runtime.agent.plans import answer_of, plan_of
@@ -58,7 +59,7 @@ def elements_in(look: Look) -> list[Element]:
     made = []
     for box, place, grams in zip(look.boxes, look.places, look.box_grams, strict=True):
         x, y, w, h = (round(float(value) * 100) for value in place)
-        kind = ELEMENT_KINDS[int(np.argmax(box[: len(ELEMENT_KINDS)]))]
+        kind = kind_in(box)
         text = "" if not grams.any() else "-".join(map(str, grams[grams > 0]))
         made.append(Element(kind, Box(x, y, max(1, w), max(1, h)), text, 1.0, _BLACK, _BLACK))
     return made

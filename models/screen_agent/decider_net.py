@@ -1,14 +1,18 @@
 """The decider's network: a look as tokens ─► what to do, where, and what to type.
 
-[ screen | words | deeds | boxes ] ─► 4 layers of attention, biased by what each token is to each other ─►
+[ screen | words | deeds | boxes ] ─► 4 layers of attention, biased by what each token is to each other,
+  which each layer weighs anew ─►
   kind of action (from the screen's token) · target, end and source of text (over boxes) · cell within a box
   first and last word of a copied text (over words) · characters of a text that is neither (slots)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+from torch.nn import functional
 
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import KINDS
@@ -36,13 +40,22 @@ class Block(nn.Module):
     def forward(self, tokens: torch.Tensor, bias: torch.Tensor, batch: int) -> torch.Tensor:
         seen = self.before(tokens)
         each = DIMS // HEADS
-        query = self.query(seen).reshape(batch, -1, HEADS, each).transpose(1, 2)
-        key = self.key(seen).reshape(batch, -1, HEADS, each).permute(0, 2, 3, 1)
-        value = self.value(seen).reshape(batch, -1, HEADS, each).transpose(1, 2)
-        weights = (query @ key * each**-0.5 + bias).softmax(-1)
+        query, key, value = self.asked(seen)
+        query = query.reshape(batch, -1, HEADS, each).transpose(1, 2)
+        key = key.reshape(batch, -1, HEADS, each).permute(0, 2, 3, 1)
+        value = value.reshape(batch, -1, HEADS, each).transpose(1, 2)
+        weights = (query * each**-0.5 @ key + bias if self.training else query @ key * each**-0.5 + bias).softmax(-1)
         met = (weights @ value).transpose(1, 2).reshape(batch, -1, DIMS)
         tokens = tokens + self.thinned(self.merge(met), batch)
         return tokens + self.thinned(self.narrow(self.widen(self.between(tokens)).relu()), batch)
+
+    def asked(self, seen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns queries, keys and values; in training by one product, which is half as long."""
+        parts = (self.query, self.key, self.value)
+        if not self.training:
+            return tuple(part(seen) for part in parts)
+        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        return tuple(functional.linear(seen, weight, bias).chunk(3, -1))
 
     def thinned(self, added: torch.Tensor, batch: int) -> torch.Tensor:
         """Returns what a layer adds without some channels, others for every look: the same ones for all its tokens."""
@@ -63,7 +76,7 @@ class DeciderNet(nn.Module):
         self.words = nn.Linear(WORD_DIMS + GRAM_DIMS, DIMS)
         self.deeds = nn.Linear(DEED_DIMS + GRAM_DIMS, DIMS)
         self.boxes = nn.Linear(BOX_DIMS + GRAM_DIMS, DIMS)
-        self.pairs = nn.Conv2d(PAIRS, HEADS, 1)
+        self.pairs = nn.ModuleList(nn.Conv2d(PAIRS, HEADS, 1) for _ in range(LAYERS))
         self.blocks = nn.ModuleList(Block(DIMS) for _ in range(LAYERS))
         self.last = nn.LayerNorm(DIMS)
         self.kind = nn.Linear(DIMS, len(KINDS) + len(SOURCES))
@@ -87,18 +100,24 @@ class DeciderNet(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns (b, 1, kinds + sources), (b, m, 3 + 2·CELLS), (b, n, 2), (b, SLOTS, LETTERS)."""
         parts = (self.screen(screen), self.words(words), self.deeds(deeds), self.boxes(boxes))
-        bias = self.pairs(pairs)
-        if mask is not None:
-            bias = bias + mask
-        kinds, box, word, letters = self.think(torch.cat(parts, 1), bias, mask, screen.shape[0])
+        kinds, box, word, letters = self.think(torch.cat(parts, 1), self.biases(pairs, mask), mask, screen.shape[0])
         first = 1 + words.shape[1] + deeds.shape[1]
         return kinds, box[:, first:], word[:, 1 : 1 + words.shape[1]], letters
 
+    def biases(self, pairs: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
+        """Returns each layer's (b, HEADS, t, t). One product for all layers: a 1×1 convolution takes ten times as long."""
+        weight = torch.cat([layer.weight.flatten(1) for layer in self.pairs])
+        bias = torch.cat([layer.bias for layer in self.pairs])
+        many = weight[None].expand(pairs.shape[0], -1, -1)  # a plain product would turn the pairs around first
+        made = torch.bmm(many, pairs.flatten(2)).unflatten(2, pairs.shape[2:])
+        own = bias[:, None, None].to(made.dtype) if mask is None else bias[:, None, None] + mask
+        return list((made + own.to(made.dtype)).chunk(LAYERS, 1))
+
     def think(
-        self, tokens: torch.Tensor, bias: torch.Tensor, mask: torch.Tensor | None, batch: int
+        self, tokens: torch.Tensor, biases: Sequence[torch.Tensor], mask: torch.Tensor | None, batch: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns what `forward` does, but with a row for every token: (b, t, 3 + 2·CELLS) and (b, t, 2)."""
-        for block in self.blocks:
+        for block, bias in zip(self.blocks, biases, strict=True):
             tokens = block(tokens, bias, batch)
         tokens = self.last(tokens)
         whole = tokens[:, :1]
@@ -122,3 +141,29 @@ class DeciderNet(nn.Module):
                 torch.cat([layer.weight for layer in layers] + [torch.stack([layer.bias for layer in layers], 1)], 1)
             )
         return made
+
+
+def taken_over(net: DeciderNet, kept: dict[str, torch.Tensor]) -> None:
+    """Begins with the weights of an earlier, smaller net: what it had no input for counts nothing yet.
+
+    New inputs stand before the letter groups, new relations, kinds and sources at the end; relations that all layers
+    shared are each layer's own.
+    """
+    made = net.state_dict()
+    for name, value in kept.items():
+        if name.startswith("pairs.") and name.count(".") == 1:
+            names = [f"pairs.{layer}.{name.removeprefix('pairs.')}" for layer in range(LAYERS)]
+        else:
+            names = [name]
+        for own in names:
+            target = torch.zeros_like(made[own])
+            if name in ("words.weight", "deeds.weight", "boxes.weight"):
+                before = value.shape[1] - GRAM_DIMS
+                target[:, :before], target[:, -GRAM_DIMS:] = value[:, :before], value[:, before:]
+            elif name.startswith("kind.") and value.shape[0] < target.shape[0]:
+                target[: value.shape[0]] = value
+                target[value.shape[0] :] = made[own][value.shape[0] :] * 0.1
+            else:
+                target[tuple(slice(0, size) for size in value.shape)] = value
+            made[own] = target
+    net.load_state_dict(made)

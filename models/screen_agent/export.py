@@ -17,10 +17,11 @@ import onnxruntime
 import torch
 
 from models.quantize import Feeds, Report, quantize
-from models.screen_agent.decider_net import DeciderNet
+from models.screen_agent.batches import Batch, batch_of
+from models.screen_agent.decider_net import HEADS, DeciderNet
 from models.screen_agent.labelled import Sample
 from models.screen_agent.reader_net import ReaderNet, columns
-from models.screen_agent.train_decider import Batch, batch_of, right
+from models.screen_agent.train_decider import right
 from models.screen_agent.train_reader import Line, decoded
 from runtime.agent.deciding import GramTable, feeds_of, parted
 from runtime.agent.features import PAIRS, Look
@@ -95,15 +96,15 @@ class _Single(torch.nn.Module):
     def __init__(self, net: DeciderNet) -> None:
         super().__init__()
         self.net, self.joined = net, net.joined()
-        self.pairs = torch.nn.Conv2d(PAIRS + 1, net.pairs.out_channels, 1)
+        self.pairs = torch.nn.ModuleList(torch.nn.Conv2d(PAIRS + 1, HEADS, 1) for _ in net.pairs)
         with torch.no_grad():  # one more channel: a token that is padding is not looked at
-            away = torch.full((net.pairs.out_channels, 1, 1, 1), _AWAY)
-            self.pairs.weight.copy_(torch.cat((net.pairs.weight, away), 1))
-            self.pairs.bias.copy_(net.pairs.bias)
+            for own, layer in zip(self.pairs, net.pairs, strict=True):
+                own.weight.copy_(torch.cat((layer.weight, torch.full((HEADS, 1, 1, 1), _AWAY)), 1))
+                own.bias.copy_(layer.bias)
 
     def forward(self, tokens: torch.Tensor, pairs: torch.Tensor) -> Any:
         padding = pairs[:, PAIRS:, :1] * _AWAY
-        return self.net.think(self.joined(tokens), self.pairs(pairs), padding, 1)
+        return self.net.think(self.joined(tokens), [layer(pairs) for layer in self.pairs], padding, 1)
 
 
 def quantize_decider(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +18,46 @@ from numpy.typing import NDArray
 from kernels.frames.tiles import tile_hashes
 from models.screen_agent.episodes import read_shard, unpack_frame
 from models.screen_agent.reading_texts import ALPHABET
-from runtime.agent.action_kinds import INDEX, POINTED, circle_of, kind_of
+from runtime.agent.action_kinds import INDEX, KINDS, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import Element, find_elements, readable
+from runtime.agent.elements import UNMARKED, Element, find_elements, name_of, readable
 from runtime.agent.features import Look, look_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word, words_of
-from runtime.agent.plans import CENTRE, SLOTS, SOURCES, cell_at, cell_point
+from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, cell_point, in_form
+from runtime.agent.points import POINTS
 from runtime.agent.small_reader import SmallReader
+from runtime.agent.text_forms import bare
 from runtime.desktop.episodes import Episode, Shown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
-VERSION = 5  # of the features and labels; looks of another version are computed anew
+VERSION = 6  # of the features and labels; looks of another version are computed anew
 _KEY = bytes(16)
 _EDGE = 18  # pixels: within them the right edge of a large target is a scroll bar, or a corner that is pulled
+_SLACK, _ANY = 3, (1 << 16, 1 << 16)  # pixels beside a target's box at which a point is meant as well; any screen
+_NEARLY, _LEAST_ALIKE = 0.7, 3  # of a text is as it should be; characters of one that may be misread
+_LONGEST_FORM = 12  # words and signs of a date, a time
 _LARGE = (40, 36)  # pixels: wide and high, such as an area for text
 
 
 @dataclass(frozen=True)
 class Label:
-    """kind: a place in KINDS, -1 where the vocabulary lacks it. targets, ends: the cell of each element, -1: wrong.
+    """kind: a place in KINDS, -1 where the vocabulary lacks it; kinds: all that are as good, such as scrolling by more.
+    targets, ends: the cells of each element that are right, bit by bit; 0: the element is wrong.
 
-    sources: which elements' text is typed. spans: first and last word. letters: classes, 0 ends them."""
+    sources: which elements' text is typed. spans: first and last word. letters: classes, those of its own or those
+    before what is copied; 0 ends them."""
 
     kind: int
-    targets: NDArray[np.int8]
-    ends: NDArray[np.int8]
+    targets: NDArray[np.uint64]
+    ends: NDArray[np.uint64]
     sources: NDArray[np.bool_]
     spans: tuple[tuple[int, int], ...] = ()
     letters: tuple[int, ...] = ()
     text_from: int = -1
+    kinds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,8 +134,8 @@ def remember(memory: Memory, taken: Action, elements: list[Element]) -> None:
 
 def label_at(point: tuple[int, int], elements: list[Element]) -> str:
     """Returns the text of the smallest element around a pixel."""
-    around = [one for one in elements if one.box.holds(*point) and one.kind != "computed"]
-    return min(around, key=lambda one: one.box.area).text if around else ""
+    around = [index for index, one in enumerate(elements) if one.box.holds(*point) and one.kind not in UNMARKED]
+    return name_of(min(around, key=lambda index: elements[index].box.area), elements) if around else ""
 
 
 def places_of(action: Action) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -144,33 +153,84 @@ def places_of(action: Action) -> tuple[tuple[int, int], tuple[int, int]]:
 def label_of(step: Shown, elements: list[Element], instruction: str) -> Label:
     """Returns what the network should say at a step."""
     kind = kind_of(step.label)
-    nothing = np.full(len(elements), -1, dtype=np.int8)
+    nothing = np.zeros(len(elements), dtype=np.uint64)
     none = np.zeros(len(elements), dtype=np.bool_)
     if kind is None:
         return Label(-1, nothing, nothing, none)
+    kinds = tuple(INDEX[one] for one in as_good(step.label, kind))
+    if isinstance(step.label, Type):
+        source, spans, sources, letters = _text_label(step, elements, instruction)
+        if source < 0:
+            return Label(INDEX[kind], nothing, nothing, none, kinds=kinds)
+        return Label(INDEX[kind], nothing, nothing, sources, spans, letters, source, kinds)
     point, end = places_of(step.label)
     drawn = isinstance(step.label, Drag) and kind != "drag"  # around its middle, which is what is pointed at
     targets = cells_for(point, [] if drawn else step.targets, elements) if kind in POINTED else nothing
     ends = cells_for(end, step.ends, elements) if kind == "drag" else nothing
-    if not isinstance(step.label, Type):
-        return Label(INDEX[kind], targets, ends, none)
-    text = step.label.text
-    words = words_of(instruction)
-    spans = tuple(spans_of(text, words, instruction)[:8])
-    sources = np.array([one.text != "" and one.text.strip() == text.strip() for one in elements], dtype=np.bool_)
-    if step.text_source in ("screen", "computed") and sources.any():
-        chosen = SOURCES.index("screen")
-    elif spans:
-        chosen = SOURCES.index("instruction")
-    elif sources.any():
-        chosen = SOURCES.index("screen")
-    else:
-        chosen = SOURCES.index("letters")
-    known = len(text) <= SLOTS and all(sign in ALPHABET for sign in text)
-    letters = tuple(ALPHABET.index(sign) + 1 for sign in text) if known else ()
-    if chosen == SOURCES.index("letters") and not letters:
-        return Label(INDEX[kind], nothing, nothing, none)
-    return Label(INDEX[kind], nothing, nothing, sources, spans, letters, chosen)
+    return Label(INDEX[kind], targets, ends, none, kinds=kinds)
+
+
+def as_good(action: Action, kind: str) -> tuple[str, ...]:
+    """Returns the kinds that do as well as `kind`: how far the wheel is turned matters within a factor of two."""
+    if not isinstance(action, Scroll):
+        return (kind,)
+    size = max(abs(action.dx), abs(action.dy), 1)
+    name = kind.rpartition("-")[0]
+    near = [one for one in KINDS if one.rpartition("-")[0] == name and 0.5 <= int(one.rpartition("-")[2]) / size <= 2]
+    return tuple(near) or (kind,)
+
+
+def _text_label(
+    step: Shown, elements: list[Element], instruction: str
+) -> tuple[int, tuple[tuple[int, int], ...], NDArray[np.bool_], tuple[int, ...]]:
+    """Returns where a typed text is from (a place in SOURCES, -1: none), its words, its elements, and its letters."""
+    assert isinstance(step.label, Type)
+    text, words = step.label.text, words_of(instruction)
+    befores = [text[: place + 1] for place, sign in enumerate(text[:SLOTS]) if sign == " "]
+    parts = [(own, text[len(before) :]) for before in ("", *befores) if (own := _classes(before)) is not None]
+    for own, rest in parts:
+        sources = np.array([one.text != "" and bare(one.text) == rest.strip() for one in elements], dtype=np.bool_)
+        spans = spans_of(rest, words, instruction)[:8]
+        if sources.any() and (step.text_source in ("screen", "computed") or not spans):
+            return SOURCES.index("screen"), (), sources, own
+        if spans:
+            return SOURCES.index("instruction"), tuple(spans), sources, own
+        for form in ("keys", "colour"):
+            spans = spans_in_form(rest, words, instruction, form)[:8]
+            if spans:
+                return SOURCES.index(form), tuple(spans), sources, own
+    if step.text_source == "screen":
+        likeness = np.array([[_likeness(one.text, rest) for one in elements] for _, rest in parts])
+        if likeness.max(initial=0) >= _NEARLY:  # it is misread
+            best = int(likeness.max(axis=1).argmax())
+            return SOURCES.index("screen"), (), likeness[best] == likeness[best].max(), parts[best][0]
+    letters = _classes(text)
+    none = np.zeros(len(elements), dtype=np.bool_)
+    return (SOURCES.index("letters") if letters else -1), (), none, letters or ()
+
+
+def _likeness(said: str, text: str) -> float:
+    return SequenceMatcher(None, bare(said), text).ratio() if said and len(text) >= _LEAST_ALIKE else 0.0
+
+
+def _classes(text: str) -> tuple[int, ...] | None:
+    """Returns the classes of the letters of a text, None where they are too many or unknown."""
+    if len(text) > SLOTS or any(sign not in ALPHABET for sign in text):
+        return None
+    return tuple(ALPHABET.index(sign) + 1 for sign in text)
+
+
+def spans_in_form(text: str, words: tuple[Word, ...], instruction: str, form: str) -> list[tuple[int, int]]:
+    """Returns the (first, last) words of the instruction that a form of them makes `text`, capitals aside."""
+    wanted = text.lower()
+    return [
+        (first, last)
+        for first in range(len(words))
+        if words[first].text.isalnum()
+        for last in range(first, min(len(words), first + _LONGEST_FORM))
+        if words[last].text.isalnum()
+        and in_form(instruction[words[first].start : words[last].end], form).lower() == wanted
+    ]
 
 
 def spans_of(text: str, words: tuple[Word, ...], instruction: str) -> list[tuple[int, int]]:
@@ -187,22 +247,29 @@ def spans_of(text: str, words: tuple[Word, ...], instruction: str) -> list[tuple
 
 def cells_for(
     point: tuple[int, int], boxes: list[tuple[int, int, int, int]], elements: list[Element]
-) -> NDArray[np.int8]:
-    """Returns for each element the cell that lies in one of `boxes` (around `point`): its centre, if that does."""
-    made = np.full(len(elements), -1, dtype=np.int8)
+) -> NDArray[np.uint64]:
+    """Returns for each element the cells that lie in one of `boxes` (around `point`): its centre alone, if that does."""
+    made = np.zeros(len(elements), dtype=np.uint64)
     wanted = [Box(*box) for box in boxes] or [Box(point[0] - 3, point[1] - 3, 7, 7)]
     for inner in ([_without_edge(box) for box in wanted], wanted):
         for index, one in enumerate(elements):
-            if one.kind != "computed" and any(box.holds(*one.box.centre) for box in inner):
-                made[index] = CENTRE
-        if (made >= 0).any():
+            at, slack = one.box.centre, _SLACK * (one.kind in POINTS)
+            if one.kind != "computed" and any(box.grown(slack, *_ANY).holds(*at) for box in inner):
+                made[index] = bit(CENTRE)
+        if made.any():
             return made
     for index, one in enumerate(elements):
-        if one.kind != "computed" and one.box.holds(*point):
-            cell = cell_at(one.box, *point)
-            if any(box.holds(*cell_point(one.box, cell)) for box in wanted):
-                made[index] = cell
+        if one.kind == "computed" or not any(one.box.meets(box) for box in wanted):
+            continue
+        for cell in range(CELLS):
+            at = cell_point(one.box, cell)
+            if any(box.holds(*at) for box in wanted):
+                made[index] |= bit(cell)
     return made
+
+
+def bit(cell: int) -> np.uint64:
+    return np.uint64(1) << np.uint64(cell)
 
 
 def _without_edge(box: Box) -> Box:

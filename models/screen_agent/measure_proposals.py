@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.screen_agent.episodes import load, tasks_in, unpack_frame
-from models.screen_agent.labelled import elements_of, label_of
+from models.screen_agent.labelled import bit, elements_of, label_of
 from models.screen_agent.local_model import LocalModel
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import KINDS, POINTED
@@ -47,10 +47,10 @@ def measure(episodes: Path, reader: SmallReader, task: str, most: int) -> dict[s
                 for name, cells in (
                     (("target", label.targets), ("end", label.ends)) if kind == "drag" else (("target", label.targets),)
                 ):
-                    good = cells[cells >= 0]
+                    at_centre = bool((cells & bit(CENTRE)).any())
                     found[name] += 1
-                    found[f"{name} centre"] += int((good == CENTRE).any())
-                    found[f"{name} cell"] += int(len(good) > 0 and not (good == CENTRE).any())
+                    found[f"{name} centre"] += int(at_centre)
+                    found[f"{name} cell"] += int(cells.any() and not at_centre)
             if kind == "type":
                 found["text " + (SOURCES[label.text_from] if label.text_from >= 0 else "unknown")] += 1
     spent_ms = 1000 * (time.process_time() - began) / max(1, found["steps"])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernels.frames.boxes import crcs
 from kernels.gate.word import GateToken
 from runtime.agent.action_kinds import INDEX, POINTED
-from runtime.agent.elements import Element
+from runtime.agent.elements import UNMARKED, Element
 from runtime.agent.state_bytes import pack_state, unpack_state
 
 VERSION = 1
@@ -26,6 +26,7 @@ _MOST_PLACES = 96
 _MOST_KEYS = 256
 _LONGEST_SHOWN = 12  # characters
 _LARGEST_RECALLED = 4000  # square pixels
+_FORGETFUL = UNMARKED | {"patch", "area"}
 _CERTAINTY_OF_MEMORY = 0.3
 
 
@@ -81,7 +82,7 @@ class Memory(msgspec.Struct, array_like=True):
         """Returns the elements; an empty one that is small has the one text that stood in it before."""
         made = []
         for one in elements:
-            if one.text == "" and one.kind not in ("patch", "area") and one.box.area <= _LARGEST_RECALLED:
+            if one.text == "" and one.kind not in _FORGETFUL and one.box.area <= _LARGEST_RECALLED:
                 texts = [text for x, y, text in self.shown if one.box.holds(x, y)]
                 if len(texts) == 1 and not any(
                     other.text and one.box.holds(*other.box.centre) for other in elements if other is not one

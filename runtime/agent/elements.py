@@ -2,6 +2,7 @@
 
     layout ─┬─ lines, read ─► lines · their words ─┐
             ├─ shapes ─► widgets, other shapes ────┼─► elements in reading order, at most MOST_ELEMENTS
+            ├─ dots ─► points between them ────────┤
             └─ sums that are read ("3 + 4") ───────┘   (a sum's element carries its result, for typing only)
 
 Everything is a function of the pixels.
@@ -9,6 +10,7 @@ Everything is a function of the pixels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,18 +22,23 @@ from kernels.gate.word import GateToken
 from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
 from runtime.agent.geometry import Box, holding, reading_order
+from runtime.agent.points import POINTS, points_of
 from runtime.agent.reading import part
 from runtime.agent.recognition import Reading
 from runtime.agent.widgets import find_widgets
 
 ELEMENT_KINDS = (
     "line", "word", "computed", "figure", "shape", "tick", "radio", "circle", "button", "field", "area", "chooser",
-    "panel", "patch",
+    "panel", "patch", *POINTS,
 )  # fmt: skip
+UNMARKED = frozenset(("computed", *POINTS))  # there is nothing to be seen at their places
 MOST_ELEMENTS = 112
+_OF_DOTS = frozenset({"figure", "shape", "line", "circle", "radio"})  # kinds that may be dots, or hold some
 _LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
 _LEAST_READ = 4  # pixels of ink; what is lower is a stroke
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
+_DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
+_TICK_GAP = 24  # pixels between a box to tick and its name
 _MOST_WORDS = 9  # a longer line keeps its first and last words when places are few
 
 
@@ -79,6 +86,9 @@ def find_elements(
                 found.append((0, Element("patch", gap, "", 0.0, block.paper, block.paper)))
     for box, result in _results(blocks, readings):
         found.append((0, Element("computed", box, result, 1.0, (0, 0, 0), (0, 0, 0))))
+    figures = [one.box for _, one in found if one.kind in _OF_DOTS and len(one.text) <= 1]
+    for kind, box, colour in points_of(pixels, figures):
+        found.append((0, Element(kind, box, "", 0.0, colour, colour)))
     return _related(_limited(found))
 
 
@@ -96,6 +106,25 @@ def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:
     return Box(left, label.y, max(0, min(ends) - _MARGIN - left), label.h)
 
 
+def name_of(index: int, elements: Sequence[Element]) -> str:
+    """Returns what an element is called: what is written in it, or right of a box or ring to tick."""
+    one = elements[index]
+    named_by = name_at(index, elements) if not one.text and one.kind in ("tick", "radio") else -1
+    return elements[named_by].text if named_by >= 0 else one.text
+
+
+def name_at(index: int, elements: Sequence[Element]) -> int:
+    """Returns the place of the line right of a box or ring to tick, -1 without one."""
+    x, y = elements[index].box.right, elements[index].box.centre[1]
+    beside = [
+        (other.box.x, place)
+        for place, other in enumerate(elements)
+        if other.kind == "line" and other.text and 0 <= other.box.x - x <= _TICK_GAP
+        if other.box.y <= y < other.box.bottom
+    ]
+    return min(beside)[1] if beside else -1
+
+
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Returns the [start, end) of the words of a text."""
     spans, start = [], -1
@@ -107,6 +136,13 @@ def word_spans(text: str) -> list[tuple[int, int]]:
         elif start < 0:
             start = place
     return spans
+
+
+def parts_in(text: str) -> list[tuple[int, int]]:
+    """Returns the [start, end) of what a text may be pointed at by: its words, or the parts of a date or a time."""
+    if _DATED.fullmatch(text):
+        return [found.span() for found in re.finditer(r"\w+", text)]
+    return word_spans(text)
 
 
 def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[Element]:
@@ -132,7 +168,7 @@ def _words_of(
 ) -> list[list[Element]]:
     """Returns the words of each line of several; a word's ink is the colour in it that differs most from the line's
     ground."""
-    spans = [found if len(found := word_spans(reading.text)) > 1 else [] for reading in readings]
+    spans = [found if len(found := parts_in(reading.text)) > 1 else [] for reading in readings]
     boxes = [
         [part(block.box, reading, start, end) for start, end in own]
         for block, reading, own in zip(blocks, readings, spans, strict=True)
@@ -179,7 +215,8 @@ def _related(elements: list[Element]) -> list[Element]:
     larger = area[:, None] > area[None, :]
     is_line = np.array([element.kind == "line" for element in elements])
     is_word = np.array([element.kind == "word" for element in elements])
-    around = holds & larger & ~(is_line | is_word)[:, None]
+    is_point = np.array([element.kind in POINTS for element in elements])
+    around = holds & larger & ~(is_line | is_word | is_point)[:, None]
     parents = _smallest(around, area)
     lines = np.where(is_word, _smallest(holds & is_line[:, None], area), -1)
     return [

@@ -12,6 +12,7 @@ Training and running share this file.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,23 +23,38 @@ from kernels.frames.boxes import THUMB, thumbnails
 from kernels.gate.word import GateToken
 from runtime.agent.action_kinds import KINDS
 from runtime.agent.blocks import packed
+from runtime.agent.corners import ROUND, corners_of
 from runtime.agent.deeds import REMEMBERED, Memory
-from runtime.agent.elements import ELEMENT_KINDS, Element
+from runtime.agent.elements import ELEMENT_KINDS, Element, name_at
 from runtime.agent.grams import padded, spelling
 from runtime.agent.instruction_words import Word, parts_of, words_of
+from runtime.agent.lattice import Lattice, lattice_of
+from runtime.agent.moments import compared, wanted_of
+from runtime.agent.points import POINTS
 from runtime.agent.quantities import larger, measure_of, number_in, signed_values, value_of
 from runtime.agent.words import COLOURS, ORDINALS
 
 Floats = NDArray[np.float32]
 
 _MOST_PARTS_OF_A_NUMBER = 5  # words and signs: -1,234.5
-ALIKE = 7
+ALIKE = 11
 SPELLED = 5  # of ALIKE, what is no number
-WORD_DIMS = 22
+WORD_DIMS = 24
 DEED_DIMS = len(KINDS) + 8
+_CORNERS = (3, 4, 5, 6, 7, 8, ROUND)
+FIRST_KINDS = len(ELEMENT_KINDS) - len(POINTS)
 BOX_PLAIN_DIMS = 86
-BOX_DIMS = BOX_PLAIN_DIMS + THUMB * THUMB
+BOX_MORE = BOX_PLAIN_DIMS + THUMB * THUMB  # where later facts begin: a network trained without them can go on with them
+BOX_DIMS = BOX_MORE + len(POINTS) + 38
 SCREEN_DIMS = 12
+_KIND_AT = {
+    kind: place if place < FIRST_KINDS else BOX_MORE + place - FIRST_KINDS for place, kind in enumerate(ELEMENT_KINDS)
+}
+
+
+def kind_in(box: Floats) -> str:
+    """Returns the kind of element that a row of `boxes` is."""
+    return max(ELEMENT_KINDS, key=lambda kind: float(box[_KIND_AT[kind]]))
 
 
 @dataclass(frozen=True)
@@ -55,11 +71,12 @@ class Look:
     word_grams: NDArray[np.uint16]
     deed_grams: NDArray[np.uint16]
     box_grams: NDArray[np.uint16]
+    links: Floats  # (m, 2) the number that a box says or has corners, and its counterpart's place; -1 for none
 
 
 def forget_instructions() -> None:
     """Drops what is kept of the instructions seen last."""
-    for kept in (words_of, _words_alone, _word_grams, _spelled):
+    for kept in (words_of, _words_alone, _word_grams, _spelled, wanted_of):
         kept.cache_clear()
 
 
@@ -75,16 +92,19 @@ def look_of(
     GateClosed."""
     words = words_of(instruction)
     elements = memory.recalled(elements)
+    lattice, corners, times = lattice_of(elements), corners_of(pixels, elements), _times(elements, memory)
     alike, equal = _alike(words, elements)
+    _count(alike, words, lattice, times)
     boxes = _boxes(pixels, elements, instruction, memory, keys, alike)
-    boxes[:, BOX_PLAIN_DIMS:] = _thumbnails(pixels, elements, gate)
+    boxes[:, BOX_PLAIN_DIMS:BOX_MORE] = _thumbnails(pixels, elements, gate)
+    boxes[:, BOX_MORE + len(POINTS) :] = _more(elements, instruction, alike, memory, lattice, corners, times)
     typed = " ".join(deed.text for deed in memory.deeds)
     height, width = pixels.shape[:2]
     deeds, deed_places = _deeds(memory, width, height)
     recent = memory.deeds[-REMEMBERED:]
     return Look(
         screen=_screen(elements, memory, width, height),
-        words=_words(words, instruction, alike, equal, typed),
+        words=_words(words, instruction, alike, equal, typed, memory),
         deeds=deeds,
         boxes=boxes,
         places=np.array([one.box for one in elements], dtype=np.float32).reshape(-1, 4) / np.float32(100),
@@ -93,6 +113,7 @@ def look_of(
         word_grams=_word_grams(words),
         deed_grams=padded([deed.text for deed in recent] + [""] * (REMEMBERED - len(recent))),
         box_grams=padded([one.text for one in elements]),
+        links=_links(elements, corners, lattice),
     )
 
 
@@ -113,8 +134,16 @@ def _screen(elements: list[Element], memory: Memory, width: int, height: int) ->
     )  # fmt: skip
 
 
-def _words(words: tuple[Word, ...], instruction: str, alike: Floats, equal: NDArray[np.bool_], typed: str) -> Floats:
+def _words(
+    words: tuple[Word, ...], instruction: str, alike: Floats, equal: NDArray[np.bool_], typed: str, memory: Memory
+) -> Floats:
     made: Floats = _words_alone(instruction).copy()
+    if memory.labels:
+        done = Counter(part for label in memory.labels for part in set(parts_of(label.lower())))
+        last = set(parts_of(memory.labels[-1].lower()))
+        lowered = [word.text.lower() for word in words]
+        made[:, 22] = [min(done[word], 3) / 3 for word in lowered]
+        made[:, 23] = [word in last for word in lowered]
     if typed:
         made[:, 13] = [word.text != "" and word.text in typed for word in words]
     if alike.shape[1]:
@@ -151,6 +180,7 @@ def _alike(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, ND
 
     0 best spelling of a word in it · 1 equal but for case · 2 equal · 3 share of it · 4 of its colour
     5 the same number (05 and 5, May and 5, five) · 6 how much larger the element's number is, in -1 … 1
+    7-10 see `_count`
     """
     made = np.zeros((len(words), len(elements), ALIKE), dtype=np.float32)
     if not words or not elements:
@@ -216,6 +246,21 @@ def _compare(made: Floats, wanted: list[int | None], elements: list[Element], pa
             made[:, column, 6] = [0 if one is None else larger(number, one) for one in wanted]
 
 
+def _count(alike: Floats, words: tuple[Word, ...], lattice: Lattice, times: NDArray[np.int64]) -> None:
+    """Fills in whether a word is the number that an element has by its place, or in what was done.
+
+    7 of its like, in reading order · 8, 9 of columns from the middle, of rows from the middle upwards · 10 times acted on
+    """
+    several = lattice.columns * lattice.rows > 1
+    for row, value in enumerate(signed_values(words)):
+        if value is None:
+            continue
+        alike[row, :, 7] = (lattice.number == value) & (lattice.number > 0)
+        alike[row, :, 8] = (np.abs(lattice.across - value) < 0.2) & several
+        alike[row, :, 9] = (np.abs(lattice.up - value) < 0.2) & several
+        alike[row, :, 10] = (times == value) & (times > 0)
+
+
 def _of_colour(elements: list[Element], wanted: tuple[int, int, int]) -> Floats:
     target = np.array(wanted[::-1], dtype=np.float32)
     best = np.zeros(len(elements), dtype=np.float32)
@@ -252,8 +297,8 @@ def _boxes(
     if not count:
         return made
     boxes = np.array([one.box for one in elements], dtype=np.float32)
-    made[np.arange(count), [ELEMENT_KINDS.index(one.kind) for one in elements]] = 1
-    at = len(ELEMENT_KINDS)
+    made[np.arange(count), [_KIND_AT[one.kind] for one in elements]] = 1
+    at = FIRST_KINDS
     for block in (
         _placed(boxes, pixels.shape[1], pixels.shape[0]),
         _coloured(elements),
@@ -397,7 +442,7 @@ def _related(elements: list[Element], boxes: Floats) -> Floats:
     made[:, 8] = has
     made[has, 9] = w[parents[has]] / 100
     made[has, 10] = h[parents[has]] / 100
-    made[has, 11] = kinds[parents[has]] / len(ELEMENT_KINDS)
+    made[has, 11] = kinds[parents[has]] / FIRST_KINDS
     made[:, 12] = np.bincount(parents[has], minlength=count)[:count] / 10
     lines = np.array([one.line for one in elements])
     of_line = lines >= 0
@@ -406,11 +451,116 @@ def _related(elements: list[Element], boxes: Floats) -> Floats:
     return made
 
 
+def _times(elements: list[Element], memory: Memory) -> NDArray[np.int64]:
+    """Returns how often each element was acted on where it stands."""
+    if not memory.places or not elements:
+        return np.zeros(len(elements), dtype=np.int64)
+    boxes, places = np.array([one.box for one in elements]), np.array(memory.places)
+    x, y, w, h = boxes.T[:, :, None]
+    px, py = places.T
+    times: NDArray[np.int64] = ((x <= px) & (px < x + w) & (y <= py) & (py < y + h)).sum(axis=1)
+    return times
+
+
+def _more(
+    elements: list[Element],
+    instruction: str,
+    alike: Floats,
+    memory: Memory,
+    lattice: Lattice,
+    corners: NDArray[np.int64],
+    times: NDArray[np.int64],
+) -> Floats:
+    """38 numbers: parity and order of its number (4), corners (8), place among its like (6), its counterpart's ground
+    (4), its number as a word (3), moments (7), times acted on (2), its name's likeness to the instruction (4)."""
+    count = len(elements)
+    made = np.zeros((count, 38), dtype=np.float32)
+    if not count:
+        return made
+    made[:, 0:4] = _ordered(elements)
+    made[:, 4] = corners / ROUND
+    for place, number in enumerate(_CORNERS):
+        made[:, 5 + place] = corners == number
+    made[:, 12], made[:, 13] = lattice.column / 8, lattice.row / 8
+    made[:, 14], made[:, 15] = lattice.across.clip(-5, 5) / 4, lattice.up.clip(-5, 5) / 4
+    made[:, 16], made[:, 17] = lattice.columns / 8, lattice.rows / 8
+    has = lattice.counterpart >= 0
+    made[has, 18] = 1
+    fills = np.array([one.fill for one in elements], dtype=np.float32) / 255
+    made[has, 19:22] = fills[lattice.counterpart[has]]
+    made[:, 22:25] = _running(elements)
+    wanted = wanted_of(instruction)
+    made[:, 25:32] = [compared(one.text, wanted) for one in elements]
+    made[:, 32], made[:, 33] = times.clip(0, 10) / 10, times % 2
+    best, equal = (alike[..., column].max(axis=0) if len(alike) else np.zeros(count) for column in (0, 3))
+    names = _names(elements)
+    said = names >= 0
+    made[said, 34] = 1
+    made[said, 35], made[said, 36] = best[names[said]], equal[names[said]]
+    made[said, 37] = [memory.labels.count(elements[index].text) % 2 for index in names[said]]
+    return made
+
+
+def _ordered(elements: list[Element]) -> Floats:
+    """4 numbers of an element that is a measure: whole and odd, whole and even, its rank among those of its unit less
+    its place among them in reading order, and whether both are the same."""
+    made = np.zeros((len(elements), 4), dtype=np.float32)
+    places: dict[str, dict[tuple[float, ...], int]] = {}
+    measures = [measure_of(one.text) for one in elements]
+    for measure in measures:
+        if measure is not None:
+            of_unit = places.setdefault(measure[0], {})
+            of_unit.setdefault(measure[1], len(of_unit))
+    ranks = {unit: {size: rank for rank, size in enumerate(sorted(sizes))} for unit, sizes in places.items()}
+    for row, measure in enumerate(measures):
+        if measure is None:
+            continue
+        unit, size = measure
+        whole = len(size) == 1 and size[0] == int(size[0])
+        apart = ranks[unit][size] - places[unit][size]
+        made[row] = whole and size[0] % 2 == 1, whole and size[0] % 2 == 0, max(-1, min(1, apart / 5)), apart == 0
+    return made
+
+
+def _running(elements: list[Element]) -> Floats:
+    """3 numbers of a word of running text: its place in it from the start, from the end, and whether it is the last."""
+    made = np.zeros((len(elements), 3), dtype=np.float32)
+    framed = [row for row, one in enumerate(elements) if one.kind in ("button", "field", "chooser")]
+    split = {one.line for one in elements if one.kind == "word"}
+    running = [
+        row
+        for row, one in enumerate(elements)
+        if one.text and (one.kind == "word" or (one.kind == "line" and row not in split)) and one.parent not in framed
+    ]
+    for place, row in enumerate(running):
+        after = len(running) - 1 - place
+        made[row] = min(1.5, (place + 1) / 10), min(1.5, (after + 1) / 10), after == 0
+    return made
+
+
+def _names(elements: list[Element]) -> NDArray[np.int64]:
+    """Returns for each box or ring to tick the element that is its name, -1 for all others."""
+    return np.array([name_at(index, elements) if one.kind in ("tick", "radio") else -1 for index, one in enumerate(elements)])
+
+
+def _links(elements: list[Element], corners: NDArray[np.int64], lattice: Lattice) -> Floats:
+    """Returns (m, 2): the number that a box says, or has corners; the place of its counterpart; -1 for none."""
+    made = np.full((len(elements), 2), -1, dtype=np.float32)
+    for row, one in enumerate(elements):
+        number = number_in(one.text) if one.text else None
+        if number is not None and 0 <= number < 1000:
+            made[row, 0] = number
+        elif 3 <= corners[row] < ROUND and not one.text:
+            made[row, 0] = corners[row]
+    made[:, 1] = lattice.counterpart
+    return made
+
+
 def _thumbnails(pixels: NDArray[np.uint8], elements: list[Element], gate: GateToken | None) -> Floats:
     return thumbnails(pixels, [one.box for one in elements], [packed(one.fill) for one in elements], gate)
 
 
-PAIRS = 20
+PAIRS = 26
 
 
 def pairs_of(look: Look) -> Floats:
@@ -418,7 +568,7 @@ def pairs_of(look: Look) -> Floats:
 
     0-4 alike (word and box) · 5-6 how far right, down · 7 one row · 8 one column · 9-10 around, inside · 11 next to the
     right · 12 next below · 13 a deed on a box · 14-15 the following, the preceding word · 16 equal boxes · 17 same size
-    18-19 the same number, a larger one (word and box)
+    18-19 the same number, a larger one (word and box) · 20-23 see `_count` · 24 counterparts · 25 the same number (boxes)
     """
     words, deeds, count = len(look.words), len(look.deeds), len(look.boxes)
     first = 1 + words + deeds
@@ -454,6 +604,10 @@ def pairs_of(look: Look) -> Floats:
     inner[17] = (np.abs(w[:, None] - w) < 0.03) & (np.abs(h[:, None] - h) < 0.03)
     grams = look.box_grams.astype(np.int64).sum(axis=1)
     inner[16] = (grams[:, None] == grams) & (grams > 0)
+    has = np.flatnonzero(look.links[:, 1] >= 0)
+    inner[24, has, look.links[has, 1].astype(np.int64)] = 1
+    number = look.links[:, 0]
+    inner[25] = (number[:, None] == number) & (number >= 0)
     return made
 
 

@@ -1,7 +1,7 @@
 """From the decider's numbers to one action: the likeliest kind, where, and what is typed.
 
 kind ─► pointed: target box ─► cell ─► pixel (a drag: end box ─► cell ─► pixel)
-   └──► type: words of the instruction | what was read in a box | letters of its own
+   └──► type: letters of its own | [a few letters before] words of the instruction, or a form of them | … what was read
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.agent.action_kinds import KINDS, POINTED, action_at
-from runtime.agent.elements import Element
+from runtime.agent.elements import Element, name_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word
+from runtime.agent.text_forms import as_colour, as_keys, bare
 from runtime.wire.actions import Action
 
 SIDE = 7  # cells of a box's side; the middle one is its centre
 CELLS = SIDE * SIDE
 CENTRE = CELLS // 2
 SLOTS = 12
-SOURCES = ("instruction", "screen", "letters")
+SOURCES = ("instruction", "screen", "letters", "keys", "colour")  # append-only; the last two are forms of words
 _MOST_WORDS_TYPED = 24
 
 Floats = NDArray[np.float32]
@@ -82,7 +83,7 @@ def random_answer(count: int, seed: int) -> Answer:
     nothing = np.zeros(0, dtype=np.float32)
     return Answer(
         kinds=kinds,
-        sources=np.array([1, 0, 0], dtype=np.float32),
+        sources=np.eye(1, len(SOURCES), dtype=np.float32)[0],
         target=target,
         end=target,
         source=target,
@@ -129,7 +130,7 @@ def plan_of(
 def _pointed(kind: str, chance: float, answer: Answer, elements: list[Element]) -> Plan:
     target, sure = _best(answer.target, elements)
     point = cell_point(elements[target].box, int(answer.cells[target, 0].argmax()))
-    end, label = (0, 0), elements[target].text
+    end, label = (0, 0), name_of(target, elements)
     if kind == "drag":
         last, sure_end = _best(answer.end, elements)
         end, sure = cell_point(elements[last].box, int(answer.cells[last, 1].argmax())), sure * sure_end
@@ -164,21 +165,41 @@ def typed_text(
     answer: Answer, elements: list[Element], words: Sequence[Word], instruction: str, alphabet: str
 ) -> tuple[str, float]:
     """Returns what is typed and how sure that is."""
+    own, sure_of_own = spelled(answer.letters, alphabet)
     for source in np.argsort(-answer.sources).tolist():
         name, chance = SOURCES[source], float(answer.sources[source])
-        if name == "instruction" and words:
-            start, end, sure = _span(answer.starts, answer.ends)
-            return instruction[words[start].start : words[end].end], chance * sure
-        if name == "screen" and elements and any(one.text for one in elements):
-            chances = np.where([one.text != "" for one in elements], answer.source, 0)
-            best = int(chances.argmax())
-            same = np.array([one.text == elements[best].text for one in elements])
-            return elements[best].text, chance * float(answer.source[same].sum().clip(0, 1))
         if name == "letters":
-            text, sure = spelled(answer.letters, alphabet)
-            if text:
-                return text, chance * sure
+            text, sure = "", 1.0
+        elif name == "screen":
+            text, sure = _read_text(answer, elements)
+        else:
+            text, sure = _said_text(answer, words, instruction, name)
+        if text or (name == "letters" and own):
+            return own + text, chance * sure * sure_of_own
     return "", 0.0
+
+
+def _read_text(answer: Answer, elements: list[Element]) -> tuple[str, float]:
+    """Returns the text of the likeliest element that has one."""
+    if not any(one.text for one in elements):
+        return "", 0.0
+    chances = np.where([one.text != "" for one in elements], answer.source, 0)
+    text = elements[int(chances.argmax())].text
+    same = np.array([one.text == text for one in elements])
+    return bare(text), float(answer.source[same].sum().clip(0, 1))
+
+
+def _said_text(answer: Answer, words: Sequence[Word], instruction: str, form: str) -> tuple[str, float]:
+    """Returns the likeliest words of the instruction, or a form of them."""
+    if not words:
+        return "", 0.0
+    start, end, sure = _span(answer.starts, answer.ends)
+    return in_form(instruction[words[start].start : words[end].end], form), sure
+
+
+def in_form(text: str, form: str) -> str:
+    """Returns words of the instruction as one of SOURCES types them."""
+    return as_keys(text) if form == "keys" else as_colour(text) if form == "colour" else text
 
 
 def _span(starts: Floats, ends: Floats) -> tuple[int, int, float]:
@@ -190,7 +211,7 @@ def _span(starts: Floats, ends: Floats) -> tuple[int, int, float]:
 
 
 def spelled(letters: Floats, alphabet: str) -> tuple[str, float]:
-    """Returns the letters of the slots up to the first empty one, and their joint chance."""
+    """Returns the letters of the slots up to the first empty one, and their joint chance: none, where it is empty."""
     text, sure = "", 1.0
     for row in letters:
         chances = softmax(row)

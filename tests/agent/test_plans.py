@@ -25,7 +25,9 @@ ELEMENTS = [
 ]
 
 
-def answer(kind: str, target: int = 0, end: int = 0, source: str = "instruction", text: int = 1) -> Answer:
+def answer(
+    kind: str, target: int = 0, end: int = 0, source: str = "instruction", text: int = 1, own: str = ""
+) -> Answer:
     def one(count: int, place: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         made = np.full(count, 0.1 / count, dtype=np.float32)
         made[place] = 0.9
@@ -35,7 +37,8 @@ def answer(kind: str, target: int = 0, end: int = 0, source: str = "instruction"
     cells[..., CENTRE] = 5
     letters = np.zeros((SLOTS, 4), dtype=np.float32)
     letters[:, 0] = 5
-    letters[0, 3] = 9
+    for slot, sign in enumerate(own):
+        letters[slot, ALPHABET.index(sign) + 1] = 9
     return Answer(
         kinds=one(len(KINDS), INDEX[kind]),
         sources=one(len(SOURCES), SOURCES.index(source)),
@@ -68,9 +71,18 @@ def test_a_drag_has_an_end() -> None:
     assert plan.action.path[-1] == (45, 60)
 
 
-@pytest.mark.parametrize(("source", "text"), [("instruction", "Ann Lee"), ("screen", "Submit"), ("letters", "1")])
-def test_text_is_copied_read_or_spelled(source: str, text: str) -> None:
-    plan = plan_of(answer("type", source=source), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
+@pytest.mark.parametrize(
+    ("source", "own", "text"),
+    [
+        ("instruction", "", "Ann Lee"),
+        ("screen", "", "Submit"),
+        ("letters", "1", "1"),
+        ("instruction", "ab", "abAnn Lee"),
+        ("keys", "", "annlee"),
+    ],
+)
+def test_text_is_copied_read_or_spelled(source: str, own: str, text: str) -> None:
+    plan = plan_of(answer("type", source=source, own=own), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
     assert plan.action == Type(text)
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 
-from models.screen_agent.labelled import cells_for, label_of, of_episode, spans_of
+from models.screen_agent.labelled import bit, cells_for, label_of, of_episode, spans_of
 from models.screen_agent.reading_texts import ALPHABET, held_out, text
 from runtime.agent.action_kinds import INDEX, KINDS, circle_path
 from runtime.agent.elements import Element
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import words_of
-from runtime.agent.plans import CENTRE, SOURCES
+from runtime.agent.plans import CELLS, CENTRE, SOURCES, cell_point
 from runtime.agent.small_reader import SmallReader
 from runtime.backends.protocol import Feeds, StepResult
 from runtime.desktop.episodes import Episode, Shown, pack_frame
 from runtime.store.manifest import TensorSpec
-from runtime.wire.actions import Action, Click, Drag, Key, Type
+from runtime.wire.actions import Action, Click, Drag, Key, Scroll, Type
 
 WHITE = (255, 255, 255)
 INSTRUCTION = 'Enter "Ann" and press Submit.'
@@ -63,13 +64,15 @@ def step(
 
 
 def test_every_element_whose_centre_is_in_a_target_is_right() -> None:
-    assert cells_for((15, 12), [(5, 5, 110, 30)], ELEMENTS).tolist() == [CENTRE, -1, -1]
+    assert cells_for((15, 12), [(5, 5, 110, 30)], ELEMENTS).tolist() == [bit(CENTRE), 0, 0]
 
 
 def test_without_one_a_cell_of_what_is_around_is() -> None:
     cells = cells_for((150, 150), [(140, 140, 20, 20)], ELEMENTS)
-    assert cells.tolist()[:2] == [-1, -1]
-    assert cells[2] not in (-1, CENTRE)
+    assert cells.tolist()[:2] == [0, 0]
+    right = [cell for cell in range(CELLS) if int(cells[2]) >> cell & 1]
+    assert right
+    assert all(Box(140, 140, 20, 20).holds(*cell_point(ELEMENTS[2].box, cell)) for cell in right)
 
 
 def test_typed_text_is_found_in_the_instruction_or_on_the_screen() -> None:
@@ -86,19 +89,63 @@ def test_typed_text_is_found_in_the_instruction_or_on_the_screen() -> None:
     assert [ALPHABET[letter - 1] for letter in spelled.letters] == ["4", "2"]
 
 
+@pytest.mark.parametrize(
+    ("instruction", "text", "source", "words", "own"),
+    [
+        ("Enter 3:54 PM as the time.", "0354pm", "keys", "3:54 PM", ""),
+        ("Enter 11/7/2012 there.", "11072012", "keys", "11/7/2012", ""),
+        ("Select magenta now", "FF00FF", "colour", "magenta", ""),
+        ("Delete the file sonic.rb", "rm sonic.rb", "instruction", "sonic.rb", "rm "),
+    ],
+)
+def test_typed_text_may_be_a_form_of_words_and_begin_with_letters_of_its_own(
+    instruction: str, text: str, source: str, words: str, own: str
+) -> None:
+    label = label_of(step(Type(text), [], "computed"), ELEMENTS, instruction)
+    assert label.text_from == SOURCES.index(source)
+    said = words_of(instruction)
+    assert words in [instruction[said[first].start : said[last].end] for first, last in label.spans]
+    assert "".join(ALPHABET[letter - 1] for letter in label.letters) == own
+
+
+def test_a_word_at_the_end_of_a_sentence_is_typed_without_its_sign() -> None:
+    last = Element("word", Box(0, 0, 30, 9), "Amet.", 0.9, WHITE, WHITE)
+    label = label_of(step(Type("Amet"), [], "screen"), [*ELEMENTS, last], INSTRUCTION)
+    assert label.sources.tolist() == [False, False, False, True]
+
+
+def test_what_was_misread_is_still_where_the_text_is_from() -> None:
+    near = Element("word", Box(0, 0, 30, 9), "sanic.rb", 0.9, WHITE, WHITE)
+    label = label_of(step(Type("rm sonic.rb"), [], "screen"), [*ELEMENTS, near], INSTRUCTION)
+    assert label.text_from == SOURCES.index("screen")
+    assert label.sources.tolist() == [False, False, False, True]
+    assert "".join(ALPHABET[letter - 1] for letter in label.letters) == "rm "
+    assert not label_of(step(Type("sonic.rb"), [], "computed"), [*ELEMENTS, near], INSTRUCTION).sources.any()
+
+
+def test_how_far_the_wheel_is_turned_matters_within_a_factor_of_two() -> None:
+    def kinds(action: Action) -> set[str]:
+        return {KINDS[kind] for kind in label_of(step(action, []), ELEMENTS, INSTRUCTION).kinds}
+
+    assert kinds(Scroll(60, 30, 0, 5)) == {"scroll-down-3", "scroll-down-10"}
+    assert kinds(Scroll(60, 30, 0, -10)) == {"scroll-up-10"}
+    assert kinds(Scroll(60, 30, 0, 200)) == {"scroll-down-30"}
+    assert kinds(Click(60, 30)) == {"click"}
+
+
 def test_what_stands_at_the_edge_of_a_large_target_is_not_it() -> None:
     area, handle = Element("area", Box(10, 10, 120, 60), "", 0.0, WHITE, WHITE), Box(118, 58, 10, 10)
     corner = Element("shape", handle, "", 0.0, WHITE, WHITE)
-    assert cells_for((60, 40), [(10, 10, 120, 60)], [area, corner]).tolist() == [CENTRE, -1]
-    assert cells_for((60, 40), [(10, 10, 120, 60)], [corner]).tolist() == [CENTRE], "rather that than nothing"
+    assert cells_for((60, 40), [(10, 10, 120, 60)], [area, corner]).tolist() == [bit(CENTRE), 0]
+    assert cells_for((60, 40), [(10, 10, 120, 60)], [corner]).tolist() == [bit(CENTRE)], "rather that than nothing"
 
 
 def test_a_circle_is_drawn_around_what_is_in_its_middle() -> None:
     dot = Element("shape", Box(57, 47, 7, 7), "", 0.0, WHITE, WHITE)
     label = label_of(step(Drag(circle_path((60, 50), 24)), [(82, 48, 5, 5)]), [*ELEMENTS, dot], INSTRUCTION)
     assert KINDS[label.kind] == "drag-around-24"
-    assert label.targets.tolist() == [-1, -1, -1, CENTRE]
-    assert (label.ends == -1).all()
+    assert label.targets.tolist() == [0, 0, 0, bit(CENTRE)]
+    assert not label.ends.any()
 
 
 def test_what_the_vocabulary_lacks_has_no_kind() -> None:

@@ -18,7 +18,8 @@ from tests.models.test_screen_agent_recipe import ELEMENTS, INSTRUCTION, SilentM
 
 torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
-from models.screen_agent.train_decider import on_larger_screen, train  # noqa: E402
+from models.screen_agent.batches import on_larger_screen  # noqa: E402
+from models.screen_agent.train_decider import train  # noqa: E402
 
 
 def test_what_is_trained_already_tells_the_same_record(tmp_path: Path) -> None:
