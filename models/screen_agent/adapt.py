@@ -32,13 +32,13 @@ import numpy as np
 import onnxruntime
 import torch
 
+from models.screen_agent.batches import batch_of
 from models.screen_agent.bundled_weights import BundledDecider
 from models.screen_agent.decider_net import DeciderNet
 from models.screen_agent.episodes import EpisodesError
 from models.screen_agent.export import is_right
 from models.screen_agent.labelled import Sample, kept_samples, samples_of
 from models.screen_agent.local_model import LocalModel
-from models.screen_agent.batches import batch_of
 from models.screen_agent.train_decider import losses, right, run, usable
 from runtime.agent.deciding import GramTable
 from runtime.agent.screen_agent import DECIDER, READER, SETTINGS, TABLE, Settings

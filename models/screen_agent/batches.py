@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from models.screen_agent.labelled import Sample
 from runtime.agent.action_kinds import KINDS
-from runtime.agent.features import BOX_MORE, BOX_PLAIN_DIMS, FIRST_KINDS, PAIRS, Look, pairs_of
+from runtime.agent.features import BOX_MORE, BOX_PLAIN_DIMS, FIRST_KINDS, Look
+from runtime.agent.pairs import PAIRS, pairs_of
 from runtime.agent.plans import CELLS, SLOTS
 
 MOST_ROOM = 5.0  # times the width that was seen

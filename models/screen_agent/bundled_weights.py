@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from models.screen_agent.decider_net import DeciderNet
 from runtime.agent.deciding import GramTable
-from runtime.agent.features import PAIRS
+from runtime.agent.pairs import PAIRS
 from runtime.errors import RuntimeFault
 
 _PRODUCT = re.compile(r"/(?:net/)?(.+)/(?:MatMul|Gemm)(?:_\d+)?_output_0")

@@ -16,9 +16,9 @@ import numpy as np
 import onnxruntime
 import torch
 
+from models.screen_agent.batches import batch_of
 from models.screen_agent.labelled import Sample
 from models.screen_agent.reading_texts import ALPHABET
-from models.screen_agent.batches import batch_of
 from models.screen_agent.train_decider import right
 from runtime.agent.deciding import GramTable, feeds_of, parted
 from runtime.agent.elements import Element

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import KINDS
-from runtime.agent.features import BOX_DIMS, DEED_DIMS, PAIRS, SCREEN_DIMS, WORD_DIMS
+from runtime.agent.features import BOX_DIMS, DEED_DIMS, SCREEN_DIMS, WORD_DIMS
 from runtime.agent.grams import BUCKETS
+from runtime.agent.pairs import PAIRS
 from runtime.agent.plans import CELLS, SLOTS, SOURCES
 
 DIMS, LAYERS, HEADS, INNER = 128, 4, 4, 384
@@ -105,7 +106,7 @@ class DeciderNet(nn.Module):
         return kinds, box[:, first:], word[:, 1 : 1 + words.shape[1]], letters
 
     def biases(self, pairs: torch.Tensor, mask: torch.Tensor | None) -> list[torch.Tensor]:
-        """Returns each layer's (b, HEADS, t, t). One product for all layers: a 1×1 convolution takes ten times as long."""
+        """Returns each layer's (b, HEADS, t, t); by one product, since a 1×1 convolution takes ten times as long."""
         weight = torch.cat([layer.weight.flatten(1) for layer in self.pairs])
         bias = torch.cat([layer.bias for layer in self.pairs])
         many = weight[None].expand(pairs.shape[0], -1, -1)  # a plain product would turn the pairs around first

@@ -24,7 +24,8 @@ from models.screen_agent.reader_net import ReaderNet, columns
 from models.screen_agent.train_decider import right
 from models.screen_agent.train_reader import Line, decoded
 from runtime.agent.deciding import GramTable, feeds_of, parted
-from runtime.agent.features import PAIRS, Look
+from runtime.agent.features import Look
+from runtime.agent.pairs import PAIRS
 from runtime.agent.strips import HEIGHT
 
 _OPSET = 17

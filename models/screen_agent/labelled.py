@@ -33,7 +33,7 @@ from runtime.desktop.episodes import Episode, Shown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
-VERSION = 6  # of the features and labels; looks of another version are computed anew
+VERSION = 7  # of the features and labels; looks of another version are computed anew
 _KEY = bytes(16)
 _EDGE = 18  # pixels: within them the right edge of a large target is a scroll bar, or a corner that is pulled
 _SLACK, _ANY = 3, (1 << 16, 1 << 16)  # pixels beside a target's box at which a point is meant as well; any screen
@@ -248,7 +248,7 @@ def spans_of(text: str, words: tuple[Word, ...], instruction: str) -> list[tuple
 def cells_for(
     point: tuple[int, int], boxes: list[tuple[int, int, int, int]], elements: list[Element]
 ) -> NDArray[np.uint64]:
-    """Returns for each element the cells that lie in one of `boxes` (around `point`): its centre alone, if that does."""
+    """Returns the cells of each element that are in one of `boxes` (around `point`): its centre alone, if that is."""
     made = np.zeros(len(elements), dtype=np.uint64)
     wanted = [Box(*box) for box in boxes] or [Box(point[0] - 3, point[1] - 3, 7, 7)]
     for inner in ([_without_edge(box) for box in wanted], wanted):

@@ -261,7 +261,10 @@ class Parts:
         """Returns the chance of each sample to be drawn: a task's share grows with the root of its samples, and with
         the share of its held-out ones that are wrong."""
         rare = np.array(
-            [(0.15 + self.hardness.get(one.task, 0.5)) / math.sqrt(self.counts[one.task]) for one in self.seen]
+            [
+                (0.15 + min(0.6, self.hardness.get(one.task, 0.5))) / math.sqrt(self.counts[one.task])
+                for one in self.seen
+            ]
         )
         chances: NDArray[np.float64] = rare / rare.sum()
         return chances
@@ -299,7 +302,13 @@ def _keep(
     target: Path, mean: Tensors, net: DeciderNet, optimiser: torch.optim.Optimizer, spent_s: float, steps: int
 ) -> None:
     part = target.with_suffix(".part")
-    kept = {"net": mean, "last": net.state_dict(), "optimiser": optimiser.state_dict(), "spent_s": spent_s, "steps": steps}
+    kept = {
+        "net": mean,
+        "last": net.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "spent_s": spent_s,
+        "steps": steps,
+    }
     torch.save(kept, part)
     part.replace(target)
 

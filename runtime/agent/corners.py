@@ -6,11 +6,13 @@ several directions. A circle has a new one in each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.agent.contents import ContentCache
 from runtime.agent.elements import Element
 from runtime.agent.geometry import Box
 
@@ -21,6 +23,7 @@ _OUT = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
 _LEAST, _LARGEST, _MOST = 9, 40_000, 24  # pixels of a side, of area; figures that are looked at
 _DIFFERS = 48  # of 255 in some channel
 _SEEN_FROM = 3  # directions of which a corner is the outermost
+_KNOWN = ContentCache[int](512)
 _KINDS = frozenset({"figure", "shape", "circle", "patch", "line"})
 
 
@@ -32,34 +35,43 @@ def corners_of(pixels: NDArray[np.uint8], elements: Sequence[Element]) -> NDArra
         if one.kind not in _KINDS or len(one.text) > 2 or looked_at >= _MOST:
             continue
         if min(one.box.w, one.box.h) >= _LEAST and one.box.area <= _LARGEST:
-            made[index] = _corners(pixels, one.box)
+            made[index] = _in_box(pixels, one.box)
             looked_at += 1
     return made
 
 
-def _corners(pixels: NDArray[np.uint8], box: Box) -> int:
+def forget() -> None:
+    """Drops what is kept of the figures seen last."""
+    _KNOWN.clear()
+
+
+def _in_box(pixels: NDArray[np.uint8], box: Box) -> int:
     height, width = pixels.shape[:2]
     x, y = max(0, box.x - 1), max(0, box.y - 1)
-    crop = pixels[y : min(height, box.bottom + 1), x : min(width, box.right + 1), :3].astype(np.int16)
-    paper = np.median(np.stack([crop[0, 0], crop[0, -1], crop[-1, 0], crop[-1, -1]]), axis=0)
-    ink = (np.abs(crop - paper) >= _DIFFERS).any(axis=2)
+    crop = pixels[y : min(height, box.bottom + 1), x : min(width, box.right + 1), :3]
+    return _KNOWN.get_or(crop, lambda: _corners(crop.astype(np.int16), max(box.w, box.h)))
+
+
+def _corners(crop: NDArray[np.int16], size: int) -> int:
+    at_corners = np.sort(np.stack([crop[0, 0], crop[0, -1], crop[-1, 0], crop[-1, -1]]), axis=0)
+    ink = (np.abs(2 * crop - at_corners[1] - at_corners[2]) >= 2 * _DIFFERS).any(axis=2)
     rows = np.flatnonzero(ink.any(axis=1))
     if len(rows) < _LEAST // 2:
         return 0
     inside = ink[rows]
     left, right = inside.argmax(axis=1), inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
     points = np.stack([np.concatenate([left, right]), np.concatenate([rows, rows])], axis=1).astype(np.float64)
-    outermost = points[(points @ _OUT).argmax(axis=0)]  # (directions, 2)
-    near = max(2.0, 0.1 * max(box.w, box.h))
+    outermost = points[(points @ _OUT).argmax(axis=0)].tolist()  # (directions, 2)
+    near = max(2.0, 0.1 * size)
     runs: list[int] = []
     first = anchor = outermost[0]
     for point in outermost:
-        if runs and np.hypot(*(point - anchor)) <= near:
+        if runs and math.dist(point, anchor) <= near:
             runs[-1] += 1
         else:
             runs.append(1)
             anchor = point
-    if len(runs) > 1 and np.hypot(*(first - anchor)) <= near:
+    if len(runs) > 1 and math.dist(first, anchor) <= near:
         runs[0] += runs.pop()
     count = sum(run >= _SEEN_FROM for run in runs)
     return ROUND if count > 8 or len(runs) > 12 else count if count >= 3 else 0

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from kernels.gate.word import GateToken
 from runtime.agent.errors import AssetMissing
-from runtime.agent.features import PAIRS, Floats, Look, pairs_of
+from runtime.agent.features import Floats, Look
 from runtime.agent.inference import run_model
+from runtime.agent.pairs import PAIRS, pairs_of
 from runtime.agent.plans import Answer, answer_of
 from runtime.backends.protocol import Model
 

@@ -86,10 +86,16 @@ def find_elements(
                 found.append((0, Element("patch", gap, "", 0.0, block.paper, block.paper)))
     for box, result in _results(blocks, readings):
         found.append((0, Element("computed", box, result, 1.0, (0, 0, 0), (0, 0, 0))))
-    figures = [one.box for _, one in found if one.kind in _OF_DOTS and len(one.text) <= 1]
-    for kind, box, colour in points_of(pixels, figures):
+    for kind, box, colour in points_of(pixels, _of_dots([one for _, one in found])):
         found.append((0, Element(kind, box, "", 0.0, colour, colour)))
     return _related(_limited(found))
+
+
+def _of_dots(found: Sequence[Element]) -> list[Box]:
+    """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it."""
+    said = [one.box.centre for one in found if len(one.text) > 1]
+    boxes = [one.box for one in found if one.kind in _OF_DOTS and len(one.text) <= 1]
+    return [box for box, row in zip(boxes, holding(boxes, said), strict=True) if not row.any()]
 
 
 def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:

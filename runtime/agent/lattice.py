@@ -6,8 +6,10 @@ from the first and from the middle, and in another group of as many columns and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,52 +56,62 @@ def lattice_of(elements: Sequence[Element]) -> Lattice:
     )
     groups = _groups(elements)
     for number, members in enumerate(groups):
-        boxes = np.array([elements[index].box for index in members], dtype=np.float64)
-        x, y = boxes[:, 0] + boxes[:, 2] / 2, boxes[:, 1] + boxes[:, 3] / 2
+        boxes = [elements[index].box for index in members]
+        columns, across = _counted([box.x + box.w / 2 for box in boxes])
+        rows, down = _counted([box.y + box.h / 2 for box in boxes])
         made.group[members] = number
-        for places, at, total, middle, sign in (
-            (x, made.column, made.columns, made.across, 1),
-            (y, made.row, made.rows, made.up, -1),
-        ):
-            at[members], steps = _counted(places)
-            total[members] = at[members].max() + 1
-            middle[members] = sign * steps
-        order = np.lexsort((made.column[members], made.row[members]))
-        made.number[np.array(members)[order]] = np.arange(1, len(members) + 1)
+        made.column[members], made.columns[members], made.across[members] = columns, max(columns) + 1, across
+        made.row[members], made.rows[members], made.up[members] = rows, max(rows) + 1, [-step for step in down]
+        order = sorted(range(len(members)), key=lambda place: (rows[place], columns[place]))
+        made.number[[members[place] for place in order]] = range(1, len(members) + 1)
+    _list_lines(made, elements)
     _pair(made, groups)
     return made
+
+
+def _list_lines(made: Lattice, elements: Sequence[Element]) -> None:
+    """Numbers the lines of text that are in no grid by those that begin where they do: the items of a list."""
+    at_left: dict[int, list[int]] = {}
+    for index, one in enumerate(elements):
+        if one.kind == "line" and max(made.columns[index], made.rows[index]) < _FEWEST:
+            at_left.setdefault(one.box.x // _NEAR, []).append(index)
+    for members in at_left.values():
+        if len(members) >= _FEWEST:
+            made.number[sorted(members, key=lambda index: elements[index].box.y)] = range(1, len(members) + 1)
 
 
 def _groups(elements: Sequence[Element]) -> list[list[int]]:
     """Returns the groups of elements of one kind and about one size, in order of their first ones."""
     groups: list[list[int]] = []
+    of_kind: dict[tuple[str, int], list[tuple[int, int, list[int]]]] = {}
     for index, one in enumerate(elements):
-        for members in groups:
-            first = elements[members[0]]
-            if (
-                first.kind == one.kind
-                and abs(first.box.h - one.box.h) <= _OF_ONE_SIZE
-                and (abs(first.box.w - one.box.w) <= _OF_ONE_SIZE or one.kind in ("line", "word"))
-                and first.line == one.line
-            ):
+        w, h, is_text = one.box.w, one.box.h, one.kind == "word"
+        known = of_kind.setdefault((one.kind, one.line), [])
+        for wide, high, members in known:
+            if abs(high - h) <= _OF_ONE_SIZE and (is_text or abs(wide - w) <= _OF_ONE_SIZE):
                 members.append(index)
                 break
         else:
             groups.append([index])
+            known.append((w, h, groups[-1]))
     return [members for members in groups if len(members) >= _FEWEST]
 
 
-def _counted(places: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _counted(places: Sequence[float]) -> tuple[list[int], list[float]]:
     """Returns which column each place is in, and how many steps from the middle, where a step is the least gap."""
-    order = np.argsort(places, kind="stable")
-    apart = np.diff(places[order]) > _NEAR
-    at = np.empty(len(places), dtype=np.int64)
-    at[order] = np.concatenate(([0], np.cumsum(apart)))
-    middles = np.array([places[at == column].mean() for column in range(at.max() + 1)])
+    at, columns, last = [0] * len(places), list[list[float]](), -math.inf
+    for index in sorted(range(len(places)), key=places.__getitem__):
+        if places[index] - last > _NEAR:
+            columns.append([])
+        last = places[index]
+        columns[-1].append(last)
+        at[index] = len(columns) - 1
+    middles = [sum(column) / len(column) for column in columns]
     if len(middles) < 2:
-        return at, np.zeros(len(places))
-    step = float(np.diff(middles).min())
-    return at, ((middles - (middles[0] + middles[-1]) / 2) / step)[at]
+        return at, [0.0] * len(places)
+    step = min(right - left for left, right in pairwise(middles))
+    middle = (middles[0] + middles[-1]) / 2
+    return at, [(middles[column] - middle) / step for column in at]
 
 
 def _pair(made: Lattice, groups: list[list[int]]) -> None:

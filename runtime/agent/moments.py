@@ -1,6 +1,6 @@
 """Dates and times of day in whatever form they stand: is what is shown before or after what is asked for?
 
-    "12/01/2016", "1 December 2016", "December 1, 2016", "2016-12-01" ─► (2016, 12, 1)      "4:30 PM" ─► 990 minutes
+"12/01/2016", "1 December 2016", "December 1, 2016", "2016-12-01" ─► (2016, 12, 1)      "4:30 PM" ─► 990 minutes
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _LONGEST = 32  # characters of a text that says a moment and little else
 _SLASHED = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
 _ISO = re.compile(r"\b(\d{4})-(\d{1,2})-(\d{1,2})\b")
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
-_NAMED = re.compile(rf"(?:(\d{{1,2}})(?:st|nd|rd|th)?\s+)?\b({_MONTH})\b\.?(?:\s+(\d{{1,2}})(?:st|nd|rd|th)?\b)?,?\s*(\d{{4}})?\b")
+_NAMED = re.compile(
+    rf"(?:(\d{{1,2}})(?:st|nd|rd|th)?\s+)?\b({_MONTH})\b\.?(?:\s+(\d{{1,2}})(?:st|nd|rd|th)?\b)?,?\s*(\d{{4}})?\b"
+)
 _CLOCK = re.compile(r"\b(\d{1,2})(?::(\d{2}))?\s*([ap])\.?m\b", re.IGNORECASE)
 
 
@@ -34,8 +36,8 @@ class Wanted:
 @lru_cache(maxsize=64)
 def wanted_of(instruction: str) -> Wanted:
     """Returns the first date and the times of an instruction."""
-    date = date_in(instruction)
-    return Wanted(*(date or (None, 0)), tuple(minutes_in(instruction)))
+    month, day = date_in(instruction) or (None, 0)
+    return Wanted(month, day, tuple(minutes_in(instruction)))
 
 
 def date_in(text: str) -> tuple[int, int] | None:
@@ -69,6 +71,7 @@ def minutes_in(text: str) -> list[int]:
     ]
 
 
+@lru_cache(maxsize=4096)
 def compared(text: str, wanted: Wanted) -> tuple[float, ...]:
     """Returns DIMS numbers: whether a text says a month, is it before or after, how far; whether it is the day;
     whether it says a time, is it before the first one asked for, after the last one."""

@@ -20,7 +20,8 @@ from runtime.agent.geometry import Box
 
 _SMALLEST, _LARGEST = 5, 26  # pixels of a dot's side
 _MOST_DOTS = 3
-_LARGEST_FIGURE = 200_000  # square pixels that are searched for dots
+_MOST_FIGURES = 9  # where there are more, a dot means nothing
+_LARGEST_FIGURE = 60_000  # square pixels that are searched for dots
 _DIFFERS = 60
 _HALF = 2  # a point's box is five pixels wide
 _BESIDE = 4  # widths of a dot
@@ -70,10 +71,16 @@ def _constructed(dots: Sequence[Dot]) -> list[tuple[str, tuple[float, float], Co
 def dots_of(pixels: NDArray[np.uint8], figures: Sequence[Box]) -> list[Dot]:
     """Returns the dots of the figures of a screen; what is as large as a dot must be one."""
     found: list[Dot] = []
-    for box in figures:
-        small = max(box.w, box.h) <= _LARGEST
-        if box.area > _LARGEST_FIGURE or max(box.w, box.h) < _SMALLEST or (small and abs(box.w - box.h) > 2):
-            continue
+    looked_at = [
+        box
+        for box in figures
+        if box.area <= _LARGEST_FIGURE
+        and max(box.w, box.h) >= _SMALLEST
+        and (max(box.w, box.h) > _LARGEST or abs(box.w - box.h) <= 2)
+    ]
+    if len(looked_at) > _MOST_FIGURES:
+        return []
+    for box in looked_at:
         for dot in _dots_in(pixels, box):
             if not any(math.hypot(dot[0] - other[0], dot[1] - other[1]) < _SMALLEST for other in found):
                 found.append(dot)
@@ -105,7 +112,7 @@ def _dots_in(pixels: NDArray[np.uint8], box: Box) -> list[Dot]:
 
 def _worn(ink: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     """Returns the pixels whose neighbours up to `by` in both directions are all ink."""
-    made = ink.copy()
+    made: NDArray[np.bool_] = ink.copy()
     for axis in (0, 1):
         whole = made.copy()
         for step in range(1, by + 1):

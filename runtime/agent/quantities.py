@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 from runtime.agent.instruction_words import Word
 from runtime.agent.words import MONTHS, NUMBERS, ORDINALS
@@ -13,6 +14,7 @@ _PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
 _LONGEST_MEASURE = 16  # characters
 
 
+@lru_cache(maxsize=4096)
 def value_of(word: str) -> int | None:
     """Returns the number that a word stands for: 05 and 5th are 5, so are May and five; None for other words."""
     match = _PLACE.fullmatch(word)
@@ -45,6 +47,7 @@ def number_in(text: str) -> float | None:
     return float(digits) if digits.strip("-.") else None
 
 
+@lru_cache(maxsize=4096)
 def measure_of(text: str) -> tuple[str, tuple[float, ...]] | None:
     """Returns the unit and the size of a text such as -5, $1,200 or 2h 35m; None for what is no measure."""
     text = text.strip()

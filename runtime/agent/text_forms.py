@@ -1,6 +1,6 @@
 """Other forms of a text that a person types without thinking: what of a date a pattern takes, the code of a colour.
 
-    "3:54 PM" ─► 0354pm (keys)      magenta ─► FF00FF (colour)      "Amet." ─► Amet (bare)
+"3:54 PM" ─► 0354pm (keys)      magenta ─► FF00FF (colour)      "Amet." ─► Amet (bare)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _AFTER_A_WORD = ".,;:!?"
 
 
 def as_keys(text: str) -> str:
-    """Returns the keys for a field that shows a pattern (mm/dd/yyyy, --:--): no signs, numbers of two digits or more."""
+    """Returns the keys for a field that shows a pattern (mm/dd/yyyy, --:--): no signs, numbers of two digits."""
     return "".join(part.zfill(2) if part.isdigit() else part.lower() for part in _PART.findall(text))
 
 

@@ -14,15 +14,14 @@ from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.elements import ELEMENT_KINDS, MOST_ELEMENTS, Element, find_elements, readable
 from runtime.agent.features import (
     BOX_DIMS,
-    PAIRS,
     WORD_DIMS,
     Look,
     look_of,
-    pairs_of,
 )
 from runtime.agent.geometry import Box
 from runtime.agent.grams import BUCKETS, padded, spelling
 from runtime.agent.instruction_words import MOST_WORDS, words_of
+from runtime.agent.pairs import PAIRS, pairs_of
 from runtime.agent.recognition import Reading
 from tests.agent.screens import Canvas
 

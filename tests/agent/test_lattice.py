@@ -41,7 +41,9 @@ def test_a_grid_has_its_counterpart_in_another_of_its_shape() -> None:
 
 
 def test_grids_of_other_shapes_and_single_things_have_none() -> None:
-    made = lattice_of([square(0, 0), square(20, 0), square(0, 40, "shape"), square(0, 60, "shape"), square(9, 9, "field")])
+    made = lattice_of(
+        [square(0, 0), square(20, 0), square(0, 40, "shape"), square(0, 60, "shape"), square(9, 9, "field")]
+    )
     assert (made.counterpart == -1).all()
     assert lattice_of([]).group.shape == (0,)
     assert np.isfinite(lattice_of([square(0, 0), square(1, 1)]).across).all()

@@ -12,7 +12,14 @@ from runtime.agent.words import MONTHS
 
 @pytest.mark.parametrize(
     "text",
-    ["12/01/2016", "2016-12-01", "December 1, 2016", "1 December 2016", "Dec 1st 2016", "book it for 12/1/2016, please"],
+    [
+        "12/01/2016",
+        "2016-12-01",
+        "December 1, 2016",
+        "1 December 2016",
+        "Dec 1st 2016",
+        "book it for 12/1/2016, please",
+    ],
 )
 def test_a_date_is_the_same_in_every_form(text: str) -> None:
     assert date_in(text) == (12 * 2016 + 11, 1)
@@ -29,7 +36,9 @@ def test_times_are_minutes() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 28), st.integers(1990, 2030), st.integers(1, 12), st.integers(1990, 2030))
-def test_a_month_is_before_or_after_the_one_that_is_wanted(month: int, day: int, year: int, other: int, then: int) -> None:
+def test_a_month_is_before_or_after_the_one_that_is_wanted(
+    month: int, day: int, year: int, other: int, then: int
+) -> None:
     wanted = wanted_of(f"Choose {month}/{day}/{year} now")
     name = next(name for name, number in MONTHS.items() if number == other)
     says, order, far, is_day, *_ = compared(f"{name} {then}", wanted)

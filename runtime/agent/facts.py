@@ -1,0 +1,134 @@
+"""What else is known of an element: its number's parity and order, its corners, its place among its like, dates.
+
+These stand behind the thumbnails, so that a network that was trained without them can go on with them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.agent.corners import ROUND
+from runtime.agent.deeds import Memory
+from runtime.agent.elements import Element, name_at
+from runtime.agent.lattice import Lattice
+from runtime.agent.moments import compared, wanted_of
+from runtime.agent.quantities import measure_of, number_in
+
+Floats = NDArray[np.float32]
+
+FACTS = 38
+_CORNERS = (3, 4, 5, 6, 7, 8, ROUND)
+
+
+def times_of(elements: list[Element], memory: Memory) -> NDArray[np.int64]:
+    """Returns how often each element was acted on where it stands."""
+    if not memory.places or not elements:
+        return np.zeros(len(elements), dtype=np.int64)
+    boxes, places = np.array([one.box for one in elements]), np.array(memory.places)
+    x, y, w, h = boxes.T[:, :, None]
+    px, py = places.T
+    times: NDArray[np.int64] = ((x <= px) & (px < x + w) & (y <= py) & (py < y + h)).sum(axis=1)
+    return times
+
+
+def facts_of(
+    elements: list[Element],
+    instruction: str,
+    alike: Floats,
+    memory: Memory,
+    lattice: Lattice,
+    sides: NDArray[np.int64],
+    times: NDArray[np.int64],
+    running: NDArray[np.int64],
+) -> Floats:
+    """FACTS numbers: parity and order of its number (4), corners (8), place among its like (6), the ground of its
+    counterpart (4), its number as a word (3), moments (7), times acted on (2), its name's likeness to the instruction
+    (4)."""
+    count = len(elements)
+    made = np.zeros((count, FACTS), dtype=np.float32)
+    if not count:
+        return made
+    made[:, 0:4] = _ordered(elements)
+    made[:, 4] = sides / ROUND
+    for place, number in enumerate(_CORNERS):
+        made[:, 5 + place] = sides == number
+    made[:, 12], made[:, 13] = lattice.column / 8, lattice.row / 8
+    made[:, 14], made[:, 15] = lattice.across.clip(-5, 5) / 4, lattice.up.clip(-5, 5) / 4
+    made[:, 16], made[:, 17] = lattice.columns / 8, lattice.rows / 8
+    has = lattice.counterpart >= 0
+    made[has, 18] = 1
+    fills = np.array([one.fill for one in elements], dtype=np.float32) / 255
+    made[has, 19:22] = fills[lattice.counterpart[has]]
+    last = running.max(initial=0)
+    made[:, 22] = (running / 10).clip(0, 1.5)
+    made[:, 23] = np.where(running > 0, ((last + 1 - running) / 10).clip(0, 1.5), 0)
+    made[:, 24] = (running == last) & (running > 0)
+    wanted = wanted_of(instruction)
+    made[:, 25:32] = [compared(one.text, wanted) for one in elements]
+    made[:, 32], made[:, 33] = times.clip(0, 10) / 10, times % 2
+    best, equal = (alike[..., column].max(axis=0) if len(alike) else np.zeros(count) for column in (0, 3))
+    names = _names(elements)
+    said = names >= 0
+    made[said, 34] = 1
+    made[said, 35], made[said, 36] = best[names[said]], equal[names[said]]
+    made[said, 37] = [memory.labels.count(elements[index].text) % 2 for index in names[said]]
+    return made
+
+
+def _ordered(elements: list[Element]) -> Floats:
+    """4 numbers of an element that is a measure: whole and odd, whole and even, its rank among those of its unit less
+    its place among them in reading order, and whether both are the same."""
+    made = np.zeros((len(elements), 4), dtype=np.float32)
+    places: dict[str, dict[tuple[float, ...], int]] = {}
+    measures = [measure_of(one.text) for one in elements]
+    for measure in measures:
+        if measure is not None:
+            of_unit = places.setdefault(measure[0], {})
+            of_unit.setdefault(measure[1], len(of_unit))
+    ranks = {unit: {size: rank for rank, size in enumerate(sorted(sizes))} for unit, sizes in places.items()}
+    for row, measure in enumerate(measures):
+        if measure is None:
+            continue
+        unit, size = measure
+        whole = len(size) == 1 and size[0] == int(size[0])
+        apart = ranks[unit][size] - places[unit][size]
+        made[row] = whole and size[0] % 2 == 1, whole and size[0] % 2 == 0, max(-1, min(1, apart / 5)), apart == 0
+    return made
+
+
+def running_of(elements: list[Element]) -> NDArray[np.int64]:
+    """Returns for each word of running text its place in it, 1 for the first; 0 for all else."""
+    made = np.zeros(len(elements), dtype=np.int64)
+    framed = {row for row, one in enumerate(elements) if one.kind in ("button", "field", "chooser")}
+    split = {one.line for one in elements if one.kind == "word"}
+    made[
+        [
+            row
+            for row, one in enumerate(elements)
+            if one.text
+            and one.parent not in framed
+            and (one.kind == "word" or (one.kind == "line" and row not in split))
+        ]
+    ] = 1
+    return np.where(made > 0, made.cumsum(), 0)
+
+
+def _names(elements: list[Element]) -> NDArray[np.int64]:
+    """Returns for each box or ring to tick the element that is its name, -1 for all others."""
+    return np.array(
+        [name_at(index, elements) if one.kind in ("tick", "radio") else -1 for index, one in enumerate(elements)]
+    )
+
+
+def links_of(elements: list[Element], sides: NDArray[np.int64], lattice: Lattice) -> Floats:
+    """Returns (m, 2): the number that a box says, or has corners; the place of its counterpart; -1 for none."""
+    made = np.full((len(elements), 2), -1, dtype=np.float32)
+    for row, one in enumerate(elements):
+        number = number_in(one.text) if one.text else None
+        if number is not None and 0 <= number < 1000:
+            made[row, 0] = number
+        elif 3 <= sides[row] < ROUND and not one.text:
+            made[row, 0] = sides[row]
+    made[:, 1] = lattice.counterpart
+    return made
