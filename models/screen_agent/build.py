@@ -61,8 +61,8 @@ SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, TASKS_OF_SMALL)
 class Recipe:
     """The stages, each a method that returns where its result is."""
 
-    def __init__(self, work: Path, scale: Scale, episodes: Path | None = None) -> None:
-        self.work, self.scale = work, scale
+    def __init__(self, work: Path, scale: Scale, episodes: Path | None = None, start: Path | None = None) -> None:
+        self.work, self.scale, self.start = work, scale, start
         self.episodes = episodes or work / "episodes"
         work.mkdir(parents=True, exist_ok=True)
 
@@ -115,7 +115,7 @@ class Recipe:
             taken.extend(fresh)
             return fresh
 
-        told = train(more, checkpoint, self.scale.decider_minutes)
+        told = train(more, checkpoint, self.scale.decider_minutes, start=self.start)
         samples = [sample for sample in taken if usable(sample)]
         measured = [sample for sample in samples if is_held_out(sample)] or samples
         trained = [sample for sample in samples if not is_held_out(sample)] or samples
@@ -175,6 +175,8 @@ class Recipe:
             "decider_training_steps": decider["training_steps"],
             "decider_measured_steps": decider["measured_steps"],
             "decider_cpu_minutes": decider["cpu_minutes"],
+            "decider_begun_with": decider["begun_with"],
+            "decider_batches": decider["steps"],
             "decider_right_float": decider["int8"]["score_float"],
             "decider_right_int8": decider["int8"]["score_int8"],
             "decider_temperature": decider["temperature"],
@@ -227,6 +229,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="all stages in about a minute, to see that they work")
     parser.add_argument("--reader-minutes", type=float, help="processor time of the reader's training")
     parser.add_argument("--decider-minutes", type=float, help="processor time of the decider's training")
+    parser.add_argument("--start", type=Path, help="an earlier decider's checkpoint to begin with")
     parser.add_argument("--steps", type=int, help="steps of a task that are looked at")
     parser.add_argument("--title", default="", help="only shown in the process list")
     chosen = parser.parse_args()
@@ -237,7 +240,7 @@ def main() -> None:
         for name in ("reader_minutes", "decider_minutes", "steps")
         if (value := getattr(chosen, name)) is not None
     }
-    recipe = Recipe(chosen.work, dataclasses.replace(scale, **changes), chosen.episodes)
+    recipe = Recipe(chosen.work, dataclasses.replace(scale, **changes), chosen.episodes, chosen.start)
     print(json.dumps(recipe.bundle(chosen.target), indent=1))
 
 

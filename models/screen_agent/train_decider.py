@@ -165,9 +165,10 @@ def train(
         taken_over(net, torch.load(start, weights_only=True)["net"])
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=2e-2, betas=(0.9, 0.98), fused=True)
     mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    spent, steps = 0.0, 0
+    spent, steps, begun = 0.0, 0, start.stem if start is not None else "nothing"
     if target.exists():
         kept = torch.load(target, weights_only=True)
+        begun = kept.get("begun", begun)
         net.load_state_dict(kept["last"])
         optimiser.load_state_dict(kept["optimiser"])
         mean, spent, steps = kept["net"], kept["spent_s"], kept["steps"]
@@ -208,13 +209,13 @@ def train(
             sums.clear()
         if time.process_time() - told > 100:
             told = time.process_time()
-            _keep(target, mean, net, optimiser, time.process_time() - began, steps)
+            _keep(target, mean, net, optimiser, time.process_time() - began, steps, begun)
     spent = time.process_time() - began
-    _keep(target, mean, net, optimiser, spent, steps)
+    _keep(target, mean, net, optimiser, spent, steps, begun)
     net.load_state_dict(mean)
     scores = score(net, data.measured)
     return {
-        "seed": SEED, "steps": steps, "cpu_minutes": round(spent / 60, 1), "start": start.name if start else "",
+        "seed": SEED, "steps": steps, "cpu_minutes": round(spent / 60, 1), "begun_with": begun,
         "training_steps": len(data.seen), "measured_steps": len(data.measured),
         "tasks": len(data.counts), "right": round(float(np.mean(list(scores.values()) or [0])), 4), "by_task": scores,
     }  # fmt: skip
@@ -299,17 +300,18 @@ def _groups(
 
 
 def _keep(
-    target: Path, mean: Tensors, net: DeciderNet, optimiser: torch.optim.Optimizer, spent_s: float, steps: int
+    target: Path,
+    mean: Tensors,
+    net: DeciderNet,
+    optimiser: torch.optim.Optimizer,
+    spent_s: float,
+    steps: int,
+    begun: str,
 ) -> None:
+    """Writes the checkpoint: the running mean as the net, and what a resumed training goes on with."""
     part = target.with_suffix(".part")
-    kept = {
-        "net": mean,
-        "last": net.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "spent_s": spent_s,
-        "steps": steps,
-    }
-    torch.save(kept, part)
+    going_on = {"last": net.state_dict(), "optimiser": optimiser.state_dict(), "spent_s": spent_s, "steps": steps}
+    torch.save({"net": mean, "begun": begun, **going_on}, part)
     part.replace(target)
 
 

@@ -17,7 +17,8 @@ from runtime.agent.quantities import measure_of, number_in
 
 Floats = NDArray[np.float32]
 
-FACTS = 38
+FACTS = 43
+_WHOLE = (0, 1)  # facts that say that a number is odd, even
 _CORNERS = (3, 4, 5, 6, 7, 8, ROUND)
 
 
@@ -41,10 +42,11 @@ def facts_of(
     sides: NDArray[np.int64],
     times: NDArray[np.int64],
     running: NDArray[np.int64],
+    links: Floats,
 ) -> Floats:
     """FACTS numbers: parity and order of its number (4), corners (8), place among its like (6), the ground of its
     counterpart (4), its number as a word (3), moments (7), times acted on (2), its name's likeness to the instruction
-    (4)."""
+    (4), the number of corners and the number beside it (5)."""
     count = len(elements)
     made = np.zeros((count, FACTS), dtype=np.float32)
     if not count:
@@ -73,6 +75,32 @@ def facts_of(
     made[said, 34] = 1
     made[said, 35], made[said, 36] = best[names[said]], equal[names[said]]
     made[said, 37] = [memory.labels.count(elements[index].text) % 2 for index in names[said]]
+    made[:, 38:] = numbered(np.array([one.box for one in elements], dtype=np.float32), made, links, alike, sides)
+    return made
+
+
+def numbered(boxes: Floats, facts: Floats, links: Floats, alike: Floats, sides: NDArray[np.int64]) -> Floats:
+    """5 numbers: whether it says as many as a figure has corners; of the whole number beside it (else of the nearest),
+    whether it is odd, even, how it compares to the first number of the instruction, and whether that is known: 1, or
+    0.5 of the nearest."""
+    made = np.zeros((len(boxes), 5), dtype=np.float32)
+    is_whole = facts[:, _WHOLE].any(axis=1)
+    figures = links[(links[:, 0] == sides) & ~is_whole, 0]
+    made[:, 0] = np.isin(links[:, 0], figures[figures >= 3]) & is_whole
+    x, y, w, h = boxes.T
+    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
+    gap = np.maximum(x[:, None] - (x + w), x - (x[:, None] + w[:, None]))
+    distance = np.where((2 * shared >= np.minimum(h[:, None], h)) & (gap >= 0) & is_whole, gap, np.inf)
+    nearest = distance.argmin(axis=1)
+    beside = np.isfinite(distance[np.arange(len(boxes)), nearest])
+    far = np.hypot(x[:, None] + w[:, None] / 2 - x - w / 2, y[:, None] + h[:, None] / 2 - y - h / 2)
+    nearest = np.where(beside, nearest, np.where(is_whole, far, np.inf).argmin(axis=1))
+    has = np.full(len(boxes), is_whole.any())
+    made[beside, 1:3] = facts[nearest[beside]][:, _WHOLE]
+    compared_to = np.flatnonzero((alike[..., 5] != 0).any(axis=1) | (alike[..., 6] != 0).any(axis=1))
+    if len(compared_to):
+        made[has, 3] = np.sign(alike[compared_to[0], nearest[has], 6])
+        made[has, 4] = np.where(beside[has], 1, 0.5)
     return made
 
 

@@ -95,11 +95,12 @@ def look_of(
     elements = memory.recalled(elements)
     lattice, sides, times = lattice_of(elements), corners_of(pixels, elements), times_of(elements, memory)
     alike, equal = alike_of(words, elements)
-    running = running_of(elements)
+    running, links = running_of(elements), links_of(elements, sides, lattice)
     count_alike(alike, words, lattice, times, running)
     boxes = _boxes(pixels, elements, instruction, memory, keys, alike)
     boxes[:, BOX_PLAIN_DIMS:BOX_MORE] = _thumbnails(pixels, elements, gate)
-    boxes[:, BOX_MORE + len(POINTS) :] = facts_of(elements, instruction, alike, memory, lattice, sides, times, running)
+    known = lattice, sides, times, running, links
+    boxes[:, BOX_MORE + len(POINTS) :] = facts_of(elements, instruction, alike, memory, *known)
     typed = " ".join(deed.text for deed in memory.deeds)
     height, width = pixels.shape[:2]
     deeds, deed_places = _deeds(memory, width, height)
@@ -115,7 +116,7 @@ def look_of(
         word_grams=_word_grams(words),
         deed_grams=padded([deed.text for deed in recent] + [""] * (REMEMBERED - len(recent))),
         box_grams=padded([one.text for one in elements]),
-        links=links_of(elements, sides, lattice),
+        links=links,
     )
 
 

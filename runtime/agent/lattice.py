@@ -1,7 +1,8 @@
 """Rows and columns of equal things: keys, squares of a board, days of a month, dots of a grid.
 
-Elements of one kind and size are a group; where they stand in few columns and rows, each has a place in both, counted
-from the first and from the middle, and in another group of as many columns and rows a counterpart.
+Elements of one kind and size that have one frame around them are a group; where they stand in few columns and rows,
+each has a place in both, counted from the first and from the middle, and in another group of as many columns and rows a
+counterpart.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Floats = NDArray[np.float32]
 
 _FEWEST = 2
 _NEAR = 4  # pixels: what is nearer is one column
-_OF_ONE_SIZE = 3
+_OF_ONE_SIZE = 2
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,12 @@ def _list_lines(made: Lattice, elements: Sequence[Element]) -> None:
 
 
 def _groups(elements: Sequence[Element]) -> list[list[int]]:
-    """Returns the groups of elements of one kind and about one size, in order of their first ones."""
+    """Returns the groups of elements of one kind, about one size, and (but for text) one parent."""
     groups: list[list[int]] = []
-    of_kind: dict[tuple[str, int], list[tuple[int, int, list[int]]]] = {}
+    of_kind: dict[tuple[str, int, int], list[tuple[int, int, list[int]]]] = {}
     for index, one in enumerate(elements):
         w, h, is_text = one.box.w, one.box.h, one.kind == "word"
-        known = of_kind.setdefault((one.kind, one.line), [])
+        known = of_kind.setdefault((one.kind, one.line, -1 if one.kind in ("line", "word") else one.parent), [])
         for wide, high, members in known:
             if abs(high - h) <= _OF_ONE_SIZE and (is_text or abs(wide - w) <= _OF_ONE_SIZE):
                 members.append(index)

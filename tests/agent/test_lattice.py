@@ -47,3 +47,23 @@ def test_grids_of_other_shapes_and_single_things_have_none() -> None:
     assert (made.counterpart == -1).all()
     assert lattice_of([]).group.shape == (0,)
     assert np.isfinite(lattice_of([square(0, 0), square(1, 1)]).across).all()
+
+
+def test_grids_in_frames_of_their_own_are_two_however_alike_they_are() -> None:
+    frames = [
+        Element("panel", Box(0, 0, 60, 60), "", 0.0, WHITE, WHITE),
+        Element("panel", Box(90, 0, 60, 60), "", 0.0, WHITE, WHITE),
+    ]
+    inner = [
+        Element("tick", Box(left + 20 * column, 20 * row, 10, 10), "", 0.0, WHITE, WHITE, parent)
+        for parent, left in enumerate((5, 95))
+        for row in range(2)
+        for column in range(2)
+    ]
+    made = lattice_of([*frames, *inner])
+    assert made.counterpart[2:].tolist() == [6, 7, 8, 9, 2, 3, 4, 5]
+
+
+def test_the_items_of_a_list_are_numbered_though_they_are_of_any_length() -> None:
+    lines = [Element("line", Box(10, 14 * row, 20 + 9 * row, 9), "x", 0.9, WHITE, WHITE) for row in range(4)]
+    assert lattice_of(lines).number.tolist() == [1, 2, 3, 4]
