@@ -25,9 +25,9 @@ torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 import onnxruntime  # noqa: E402
 
 from models.screen_agent.adapt import NothingToLearn, _told_of_old, adapt, read_bundle, split_old, variant_version  # noqa: E402
+from models.screen_agent.batches import batch_of  # noqa: E402
 from models.screen_agent.bundled_weights import BundledDecider, OtherRecipe  # noqa: E402
 from models.screen_agent.export import is_right  # noqa: E402
-from models.screen_agent.batches import batch_of  # noqa: E402
 from models.screen_agent.labelled import Sample, kept_samples  # noqa: E402
 from models.screen_agent.train_decider import run  # noqa: E402
 from runtime.agent.deciding import GramTable, feeds_of, parted  # noqa: E402
