@@ -23,9 +23,10 @@ from bench.ocr import BUNDLE, install
 from kernels.frames.tiles import tile_hashes
 from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
+from runtime.agent.contents import ByTiles
 from runtime.agent.deciding import Decider, GramTable
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import find_elements, readable
+from runtime.agent.elements import ElementFinder, readable
 from runtime.agent.features import look_of
 from runtime.agent.instruction_words import words_of
 from runtime.agent.plans import Plan, plan_of
@@ -52,7 +53,8 @@ class Steps:
         self.reader = SmallReader(made.load(bundle, Limits(), READER), settings.alphabet)
         table = GramTable.read(bundle.path(TABLE).read_bytes())
         self.decider = Decider(made.load(bundle, Limits(), DECIDER), table, settings.temperature)
-        self.finder = BlockFinder()
+        self.finder, self.elements = BlockFinder(), ElementFinder()
+        self.crcs: ByTiles[int] = ByTiles()
         self.ms: dict[str, float] = {}
 
     def step(self, frame: Frame, memory: Memory) -> Plan:
@@ -61,16 +63,17 @@ class Steps:
         layout = self._timed("layout", lambda: self.finder.find(frame))
         blocks = readable(layout)
         boxes = [block.box for block in blocks]
-        readings = self._timed("reading", lambda: self.reader.read_all(frame.pixels, boxes, None))
-        elements = self._timed("elements", lambda: find_elements(frame.pixels, layout, blocks, readings))
-        keys = self._timed("keys", lambda: keys_of(frame.pixels, elements))
+        readings = self._timed("reading", lambda: self.reader.read_all(frame.pixels, boxes, None, frame.hashes))
+        elements = self._timed("elements", lambda: self.elements.find(frame.pixels, layout, blocks, readings))
+        keys = self._timed("keys", lambda: keys_of(frame.pixels, elements, None, frame.hashes, self.crcs))
         look = self._timed("features", lambda: look_of(frame.pixels, elements, INSTRUCTION, memory, keys))
         answer = self._timed("decider", lambda: self.decider.answer(look, None))
         words = words_of(INSTRUCTION)
         return self._timed("plan", lambda: plan_of(answer, elements, words, INSTRUCTION, self._alphabet))
 
     def forget(self) -> None:
-        self.finder = BlockFinder()
+        self.finder, self.elements = BlockFinder(), ElementFinder()
+        self.crcs.clear()
         self.reader.forget()
 
     def _timed(self, name: str, work: Callable[[], T]) -> T:

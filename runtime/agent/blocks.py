@@ -24,6 +24,7 @@ from runtime.desktop.frame import Frame
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
 
+_FOUND = 7  # of an item's numbers; the last is the order in which it was found
 _NEAR, _RIM = 40, 4  # pixels around a change in which things may join it; around a thing, to see its rim whole
 
 
@@ -64,6 +65,7 @@ class BlockFinder:
         self._found: tuple[Items, Items] | None = None
         self._layout: Layout | None = None
         self._finder = LayoutFinder()
+        self._objects: tuple[dict[tuple[int, ...], TextBlock], dict[tuple[int, ...], Shape]] = ({}, {})
 
     def find(self, frame: Frame, gate: GateToken | None = None) -> Layout:
         """Returns the layout of `frame`. Unchanged content costs the comparison of tile hashes, a change its place.
@@ -77,9 +79,20 @@ class BlockFinder:
             return self._layout
         self._hashes = None  # until it is done, nothing is known
         found = self._found = self._find(frame.pixels, changed, gate)
-        self._layout = Layout(frame.width, frame.height, _texts(found[0]), _shapes(found[1]))
+        self._layout = Layout(frame.width, frame.height, *self._kept(found))
         self._hashes = frame.hashes.copy()
         return self._layout
+
+    def _kept(self, found: tuple[Items, Items]) -> tuple[tuple[TextBlock, ...], tuple[Shape, ...]]:
+        """Returns texts and shapes; one that was there before is the same object, so that others know it again."""
+        rows = [[tuple(row) for row in items[:, :_FOUND].tolist()] for items in found]
+        texts, shapes = self._objects
+        self._objects = (
+            {row: texts.get(row) or _text(*row) for row in rows[0]},
+            {row: shapes.get(row) or _shape(*row) for row in rows[1]},
+        )
+        texts, shapes = self._objects
+        return tuple(texts[row] for row in rows[0]), tuple(shapes[row] for row in rows[1])
 
     def _changed_tiles(self, frame: Frame) -> NDArray[np.bool_] | None:
         """Returns which tiles (rows, columns) are unlike the last ones; None when most are, or nothing is known."""
@@ -114,14 +127,12 @@ def unpacked(colour: int) -> Colour:
     return colour & 255, colour >> 8 & 255, colour >> 16
 
 
-def _texts(items: Items) -> tuple[TextBlock, ...]:
-    return tuple(
-        TextBlock(Box(x, y, w, h), unpacked(ink), unpacked(paper)) for x, y, w, h, _, ink, paper, _ in items.tolist()
-    )
+def _text(x: int, y: int, w: int, h: int, kind: int, ink: int, paper: int) -> TextBlock:
+    return TextBlock(Box(x, y, w, h), unpacked(ink), unpacked(paper))
 
 
-def _shapes(items: Items) -> tuple[Shape, ...]:
-    return tuple(Shape(Box(x, y, w, h), KINDS[kind], unpacked(fill)) for x, y, w, h, kind, fill, _, _ in items.tolist())
+def _shape(x: int, y: int, w: int, h: int, kind: int, fill: int, paper: int) -> Shape:
+    return Shape(Box(x, y, w, h), KINDS[kind], unpacked(fill))
 
 
 def _window(changed: NDArray[np.bool_], found: tuple[Items, Items], edges: NDArray[np.uint8]) -> Box | None:

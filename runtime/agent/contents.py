@@ -1,14 +1,21 @@
-"""A small cache keyed by content: the bytes of a crop name what was computed from it, whatever frame it came from."""
+"""Small caches keyed by content: what was computed from pixels is known, whatever frame they came from.
+
+ContentCache: the bytes of a crop are the name. ByTiles: the hashes of the tiles that a box meets are, so that what lies
+where nothing changed is known without a look at its pixels.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kernels.frames.tiles import TILE
+from runtime.agent.geometry import Box
 
 Value = TypeVar("Value")
 
@@ -53,3 +60,31 @@ class ContentCache(Generic[Value]):
 
     def clear(self) -> None:
         self._values.clear()
+
+
+class ByTiles(Generic[Value]):
+    """What was computed from the pixels of boxes of a screen, known while all tiles that a box meets are as they were.
+
+    Only what the last screen had is kept.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Box, bytes], Value] = {}
+
+    def of(
+        self, hashes: NDArray[np.uint8], boxes: Sequence[Box], compute: Callable[[list[Box]], Sequence[Value]]
+    ) -> list[Value]:
+        """Returns the value of each of `boxes`; `compute` is asked for those that are not known. `hashes` (rows,
+        columns, 16) are the frame's."""
+        keys = [
+            (box, hashes[box.y // TILE : -(-box.bottom // TILE), box.x // TILE : -(-box.right // TILE)].tobytes())
+            for box in boxes
+        ]
+        fresh = [place for place, key in enumerate(keys) if key not in self._known]
+        made = compute([boxes[place] for place in fresh]) if fresh else ()
+        found = dict(zip((keys[place] for place in fresh), made, strict=True))
+        self._known = {key: found[key] if key in found else self._known[key] for key in keys}
+        return [self._known[key] for key in keys]
+
+    def clear(self) -> None:
+        self._known.clear()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kernels.frames.boxes import crcs
 from kernels.gate.word import GateToken
 from runtime.agent.action_kinds import INDEX, POINTED
+from runtime.agent.contents import ByTiles
 from runtime.agent.elements import UNMARKED, Element
 from runtime.agent.state_bytes import pack_state, unpack_state
 
@@ -107,10 +108,21 @@ class Memory(msgspec.Struct, array_like=True):
 
 
 def keys_of(
-    pixels: NDArray[Any], elements: list[Element], gate: GateToken | None = None
+    pixels: NDArray[Any],
+    elements: list[Element],
+    gate: GateToken | None = None,
+    hashes: NDArray[Any] | None = None,
+    known: ByTiles[int] | None = None,
 ) -> tuple[list[int], list[int]]:
-    """Returns CRC-32s of every element: with its place, and of its content alone. Raises GateClosed."""
-    contents = crcs(pixels, [one.box for one in elements], gate)
+    """Returns CRC-32s of every element: with its place, and of its content alone. Raises GateClosed.
+
+    With the `hashes` of the frame's tiles, what is `known` of tiles that are as they were is not computed anew.
+    """
+    boxes = [one.box for one in elements]
+    if hashes is None or known is None:
+        contents = crcs(pixels, boxes, gate)
+    else:
+        contents = known.of(hashes, boxes, lambda fresh: crcs(pixels, fresh, gate))
     return [
         zlib.crc32(repr(tuple(one.box)).encode(), key) for one, key in zip(elements, contents, strict=True)
     ], contents

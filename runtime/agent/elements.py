@@ -21,11 +21,11 @@ from kernels.frames.boxes import NO_COLOUR, strongest
 from kernels.gate.word import GateToken
 from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
-from runtime.agent.geometry import Box, holding, reading_order
+from runtime.agent.geometry import Box, held_by, reading_order
 from runtime.agent.points import POINTS, points_of
 from runtime.agent.reading import part
 from runtime.agent.recognition import Reading
-from runtime.agent.widgets import find_widgets
+from runtime.agent.widgets import Known, Widget, find_widgets
 
 ELEMENT_KINDS = (
     "line", "word", "computed", "figure", "shape", "tick", "radio", "circle", "button", "field", "area", "chooser",
@@ -39,6 +39,7 @@ _LEAST_READ = 4  # pixels of ink; what is lower is a stroke
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
 _TICK_GAP = 24  # pixels between a box to tick and its name
+_MOST_LINES_SAID = 6  # by a widget
 _MOST_WORDS = 9  # a longer line keeps its first and last words when places are few
 
 
@@ -62,6 +63,76 @@ def readable(layout: Layout) -> list[TextBlock]:
     return [blocks[index] for index in reading_order([block.box for block in blocks])]
 
 
+class ElementFinder:
+    """Finds the elements of screens, one after the other. Lines and widgets that are as they were are known.
+
+    A line is known by its block and by the very object that its reading is: a reader gives one content one reading.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[int, int], _Line] = {}
+        self._widgets: Known = {}
+
+    def find(
+        self,
+        pixels: NDArray[np.uint8],
+        layout: Layout,
+        blocks: Sequence[TextBlock],
+        readings: Sequence[Reading],
+        gate: GateToken | None = None,
+    ) -> list[Element]:
+        """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`. Raises
+        GateClosed."""
+        frames = _frames(layout, find_widgets(layout, self._widgets), blocks, readings)
+        found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
+        lines = self._found_lines(pixels, blocks, readings, gate)
+        for line in lines:
+            found.append((0, line.element))
+            found += line.words
+        boxes = np.array([element.box for _, element in found], dtype=np.int64).reshape(-1, 4)
+        for line in lines:
+            if line.element.text.endswith(":"):
+                gap = _after(line.element.box, boxes, layout.width)
+                if gap.w >= _LEAST_GAP:
+                    paper = line.element.fill
+                    found.append((0, Element("patch", gap, "", 0.0, paper, paper)))
+        for line in lines:
+            if line.result:
+                black = (0, 0, 0)
+                found.append((0, Element("computed", line.element.box, line.result, 1.0, black, black)))
+        for kind, box, colour in points_of(pixels, _of_dots([one for _, one in found])):
+            found.append((0, Element(kind, box, "", 0.0, colour, colour)))
+        return _related(_limited(found))
+
+    def _found_lines(
+        self,
+        pixels: NDArray[np.uint8],
+        blocks: Sequence[TextBlock],
+        readings: Sequence[Reading],
+        gate: GateToken | None,
+    ) -> list[_Line]:
+        keys = [(id(block), id(reading)) for block, reading in zip(blocks, readings, strict=True)]
+        fresh = [place for place, key in enumerate(keys) if key not in self._lines]
+        made = _lines_of(pixels, [blocks[place] for place in fresh], [readings[place] for place in fresh], gate)
+        new = dict(zip((keys[place] for place in fresh), made, strict=True))
+        self._lines = {key: new[key] if key in new else self._lines[key] for key in keys}
+        return [self._lines[key] for key in keys]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line with its words, each with its rank among what is left out, and with the result of a sum in it.
+
+    `block` and `reading` are kept so that no other object gets their identity.
+    """
+
+    block: TextBlock
+    reading: Reading
+    element: Element
+    words: list[tuple[int, Element]]
+    result: str
+
+
 def find_elements(
     pixels: NDArray[np.uint8],
     layout: Layout,
@@ -69,33 +140,15 @@ def find_elements(
     readings: Sequence[Reading],
     gate: GateToken | None = None,
 ) -> list[Element]:
-    """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`. Raises
-    GateClosed."""
-    frames = _frames(layout, blocks, readings)
-    found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
-    words = _words_of(pixels, blocks, readings, gate)
-    for block, reading, own in zip(blocks, readings, words, strict=True):
-        found.append((0, Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)))
-        for number, word in enumerate(own):
-            found.append((1 + min(number, len(own) - 1 - number) // (_MOST_WORDS // 2), word))
-    boxes = np.array([element.box for _, element in found], dtype=np.int64).reshape(-1, 4)
-    for block, reading in zip(blocks, readings, strict=True):
-        if reading.text.endswith(":"):
-            gap = _after(block.box, boxes, layout.width)
-            if gap.w >= _LEAST_GAP:
-                found.append((0, Element("patch", gap, "", 0.0, block.paper, block.paper)))
-    for box, result in _results(blocks, readings):
-        found.append((0, Element("computed", box, result, 1.0, (0, 0, 0), (0, 0, 0))))
-    for kind, box, colour in points_of(pixels, _of_dots([one for _, one in found])):
-        found.append((0, Element(kind, box, "", 0.0, colour, colour)))
-    return _related(_limited(found))
+    """Returns the elements of one screen: see ElementFinder.find."""
+    return ElementFinder().find(pixels, layout, blocks, readings, gate)
 
 
 def _of_dots(found: Sequence[Element]) -> list[Box]:
     """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it."""
     said = [one.box.centre for one in found if len(one.text) > 1]
     boxes = [one.box for one in found if one.kind in _OF_DOTS and len(one.text) <= 1]
-    return [box for box, row in zip(boxes, holding(boxes, said), strict=True) if not row.any()]
+    return [box for box, held in zip(boxes, held_by(boxes, said), strict=True) if not held]
 
 
 def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:
@@ -151,16 +204,16 @@ def parts_in(text: str) -> list[tuple[int, int]]:
     return word_spans(text)
 
 
-def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[Element]:
+def _frames(
+    layout: Layout, widgets: Sequence[Widget], blocks: Sequence[TextBlock], readings: Sequence[Reading]
+) -> list[Element]:
     """Returns widgets with the text in them, then the shapes that are no widgets."""
     frames, seen = [], set()
-    widgets = find_widgets(layout)
     read = [(block.box.centre, reading.text) for block, reading in zip(blocks, readings, strict=True) if reading.text]
-    for widget, row in zip(
-        widgets, holding([widget.box for widget in widgets], [centre for centre, _ in read]), strict=True
-    ):
+    held = held_by([widget.box for widget in widgets], [centre for centre, _ in read])
+    for widget, places in zip(widgets, held, strict=True):
         seen.add(widget.box)
-        said = " ".join(read[place][1] for place in np.flatnonzero(row)[:6].tolist())
+        said = " ".join(read[place][1] for place in places[:_MOST_LINES_SAID])
         frames.append(Element(widget.kind, widget.box, said, 1.0 if said else 0.0, widget.fill, widget.fill))
     for shape in layout.shapes:
         if shape.box not in seen:
@@ -169,11 +222,11 @@ def _frames(layout: Layout, blocks: Sequence[TextBlock], readings: Sequence[Read
     return frames
 
 
-def _words_of(
+def _lines_of(
     pixels: NDArray[np.uint8], blocks: Sequence[TextBlock], readings: Sequence[Reading], gate: GateToken | None
-) -> list[list[Element]]:
-    """Returns the words of each line of several; a word's ink is the colour in it that differs most from the line's
-    ground."""
+) -> list[_Line]:
+    """Returns the lines with their words, if there are several; a word's ink is the colour in it that differs most from
+    the line's ground."""
     spans = [found if len(found := parts_in(reading.text)) > 1 else [] for reading in readings]
     boxes = [
         [part(block.box, reading, start, end) for start, end in own]
@@ -184,20 +237,14 @@ def _words_of(
     made = []
     for block, reading, own, places in zip(blocks, readings, spans, boxes, strict=True):
         words = []
-        for (start, end), box, ink in zip(own, places, inks, strict=False):
+        for number, ((start, end), box, ink) in enumerate(zip(own, places, inks, strict=False)):
             colour = block.ink if ink == NO_COLOUR else unpacked(ink)
-            words.append(Element("word", box, reading.text[start:end], reading.certainty, colour, block.paper))
-        made.append(words)
-    return made
-
-
-def _results(blocks: Sequence[TextBlock], readings: Sequence[Reading]) -> list[tuple[Box, str]]:
-    found = []
-    for block, reading in zip(blocks, readings, strict=True):
+            word = Element("word", box, reading.text[start:end], reading.certainty, colour, block.paper)
+            words.append((1 + min(number, len(own) - 1 - number) // (_MOST_WORDS // 2), word))
+        line = Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)
         result = result_of(reading.text) if any(sign.isdigit() for sign in reading.text) else ""
-        if result:
-            found.append((block.box, result))
-    return found
+        made.append(_Line(block, reading, line, words, result))
+    return made
 
 
 def _limited(found: list[tuple[int, Element]]) -> list[Element]:

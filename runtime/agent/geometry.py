@@ -79,15 +79,26 @@ def same_line(first: Box, second: Box) -> bool:
     return 2 * (min(first.bottom, second.bottom) - max(first.y, second.y)) >= min(first.h, second.h)
 
 
-def reading_order(boxes: list[Box]) -> list[int]:
+def reading_order(boxes: Sequence[Box]) -> list[int]:
     """Returns the indices of `boxes` line by line, top to bottom, and left to right within a line."""
-    by_top = sorted(range(len(boxes)), key=lambda index: (boxes[index].y, boxes[index].x))
-    lines: list[list[int]] = []
+    by_top = sorted(range(len(boxes)), key=lambda index: (boxes[index][1], boxes[index][0]))
+    lines: list[tuple[int, int, int, list[int]]] = []  # top, bottom and height of its first box; its boxes
     for index in by_top:
-        for line in reversed(lines[-4:]):
-            if same_line(boxes[line[0]], boxes[index]):
+        _, top, _, height = boxes[index]
+        bottom = top + height
+        for first_top, first_bottom, first_height, line in reversed(lines[-4:]):
+            shared = min(first_bottom, bottom) - max(first_top, top)
+            if 2 * shared >= min(first_height, height):  # as same_line says
                 line.append(index)
                 break
         else:
-            lines.append([index])
-    return [index for line in lines for index in sorted(line, key=lambda index: boxes[index].x)]
+            lines.append((top, bottom, height, [index]))
+    return [index for *_, line in lines for index in sorted(line, key=lambda index: boxes[index][0])]
+
+
+def held_by(boxes: Sequence[Box], points: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Returns for each box which of `points` it holds, in their order."""
+    rows, columns = np.nonzero(holding(boxes, points))
+    ends = np.searchsorted(rows, np.arange(1, len(boxes) + 1)).tolist()
+    places = columns.tolist()
+    return [places[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -20,9 +20,10 @@ from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.action_kinds import INDEX, KINDS, WAITS
 from runtime.agent.assets import Assets
 from runtime.agent.blocks import BlockFinder
+from runtime.agent.contents import ByTiles
 from runtime.agent.deciding import Decider, GramTable
 from runtime.agent.deeds import Memory, keys_of, pack, unpack
-from runtime.agent.elements import Element, find_elements, readable
+from runtime.agent.elements import Element, ElementFinder, readable
 from runtime.agent.errors import AssetMissing
 from runtime.agent.features import forget_instructions, look_of
 from runtime.agent.geometry import Box
@@ -73,7 +74,8 @@ class ScreenAgent:
 
     def __init__(self, reader: SmallReader, decider: Decider, settings: Settings) -> None:
         self._reader, self._decider, self._settings = reader, decider, settings
-        self._finder = BlockFinder()
+        self._finder, self._elements = BlockFinder(), ElementFinder()
+        self._crcs: ByTiles[int] = ByTiles()
         self._rules = TextReader(reader)
 
     def decide(self, view: Frame, instruction: str, state: bytes, gate: GateToken | None) -> Decision | Preempted:
@@ -90,7 +92,8 @@ class ScreenAgent:
 
     def forget(self) -> None:
         """See runtime.agent.protocol.Agent."""
-        self._finder = BlockFinder()
+        self._finder, self._elements = BlockFinder(), ElementFinder()
+        self._crcs.clear()
         self._reader.forget()
         self._rules.forget()
         forget_instructions()
@@ -99,9 +102,9 @@ class ScreenAgent:
         """Returns what is on a screen. Raises GateClosed."""
         layout = self._finder.find(view, gate)
         blocks = readable(layout)
-        readings = self._reader.read_all(view.pixels, [block.box for block in blocks], gate)
-        elements = find_elements(view.pixels, layout, blocks, readings, gate)
-        return Seen(elements, keys_of(view.pixels, elements, gate))
+        readings = self._reader.read_all(view.pixels, [block.box for block in blocks], gate, view.hashes)
+        elements = self._elements.find(view.pixels, layout, blocks, readings, gate)
+        return Seen(elements, keys_of(view.pixels, elements, gate, view.hashes, self._crcs))
 
     def _decided(self, view: Frame, instruction: str, memory: Memory, gate: GateToken | None) -> Decision | Preempted:
         if memory.guided:

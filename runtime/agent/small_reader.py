@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kernels.frames.boxes import contrast, names
 from kernels.gate.word import GateToken
-from runtime.agent.contents import ContentCache
+from runtime.agent.contents import ByTiles, ContentCache
 from runtime.agent.geometry import Box
 from runtime.agent.inference import run_model
 from runtime.agent.recognition import Reading
@@ -31,15 +31,28 @@ class SmallReader:
         self._alphabet = alphabet
         self._input = model.inputs[0].name
         self._readings: ContentCache[Reading] = ContentCache(8192)
+        self._names: ByTiles[bytes] = ByTiles()
         self._secret = secrets.token_bytes(16)  # of the names of contents: a page cannot make two of one name
 
     def read(self, pixels: NDArray[np.uint8], box: Box, gate: GateToken | None) -> Reading:
         """Returns what stands at `box` of BGRX `pixels` (h, w, 4). Raises GateClosed."""
         return self.read_all(pixels, [box], gate)[0]
 
-    def read_all(self, pixels: NDArray[np.uint8], boxes: Sequence[Box], gate: GateToken | None) -> list[Reading]:
-        """Returns what stands at each of `boxes`. Raises GateClosed; what was read until then stays known."""
-        keys = names(pixels, boxes, self._secret, gate)
+    def read_all(
+        self,
+        pixels: NDArray[np.uint8],
+        boxes: Sequence[Box],
+        gate: GateToken | None,
+        hashes: NDArray[np.uint8] | None = None,
+    ) -> list[Reading]:
+        """Returns what stands at each of `boxes`. Raises GateClosed; what was read until then stays known.
+
+        With the `hashes` of the frame's tiles, a box whose tiles are as they were the last time is not even named anew.
+        """
+        if hashes is None:
+            keys = names(pixels, boxes, self._secret, gate)
+        else:
+            keys = self._names.of(hashes, boxes, lambda fresh: names(pixels, fresh, self._secret, gate))
         fresh: list[tuple[bytes, NDArray[np.uint8]]] = []
         found = {key: reading for key in keys if (reading := self._readings.get(key)) is not None}
         for key, box in zip(keys, boxes, strict=True):
@@ -62,6 +75,7 @@ class SmallReader:
 
     def forget(self) -> None:
         self._readings.clear()
+        self._names.clear()
 
     def _run(self, made: NDArray[np.uint8], gate: GateToken | None) -> NDArray[np.float32]:
         """Returns the logits (columns, classes) of one strip.

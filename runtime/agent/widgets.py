@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.agent.blocks import Layout, Shape, TextBlock
-from runtime.agent.geometry import Box, holding, reading_order
+from runtime.agent.geometry import Box, held_by, reading_order
 
 _TICK = 28  # pixels: boxes to tick are 9 to 26 high
 _LIGHT = 225
@@ -34,16 +34,30 @@ class Widget:
     fill: tuple[int, int, int]
 
 
-def find_widgets(layout: Layout) -> tuple[Widget, ...]:
-    """Returns the widgets of a layout in reading order."""
+Known = dict[tuple[int, ...], tuple[Shape, Widget]]
+
+
+def find_widgets(layout: Layout, known: Known | None = None) -> tuple[Widget, ...]:
+    """Returns the widgets of a layout in reading order.
+
+    `known` are those of the layout before, by the identity of their shape and texts, which a finder of layouts keeps
+    where nothing changed; it has those of this one afterwards.
+    """
     screen = layout.width * layout.height
     shapes = [shape for shape in layout.shapes if shape.kind in ("box", "ring") and 2 * shape.box.area < screen]
-    held = holding([shape.box for shape in shapes], [text.box.centre for text in layout.texts])
+    held = held_by([shape.box for shape in shapes], [text.box.centre for text in layout.texts])
     framing = _hold_large_ones([shape.box for shape in shapes])
-    widgets = [
-        _widget(shape, tuple(layout.texts[place] for place in np.flatnonzero(row).tolist()), is_framing)
-        for shape, row, is_framing in zip(shapes, held, framing, strict=True)
-    ]
+    before: Known = {} if known is None else known
+    found: Known = {}
+    widgets = []
+    for shape, places, is_framing in zip(shapes, held, framing, strict=True):
+        texts = tuple(layout.texts[place] for place in places)
+        key = (id(shape), is_framing, *map(id, texts))
+        found[key] = before.get(key) or (shape, _widget(shape, texts, is_framing))
+        widgets.append(found[key][1])
+    if known is not None:
+        known.clear()
+        known.update(found)
     order = reading_order([widget.box for widget in widgets])
     return tuple(widgets[index] for index in order)
 
