@@ -7,14 +7,15 @@ several directions. A circle has a new one in each.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import NAME_BYTES, names
 from runtime.agent.contents import ContentCache
 from runtime.agent.elements import Element
-from runtime.agent.geometry import Box
 
 ROUND = 9  # corners of what has none
 _DIRECTIONS = 60
@@ -23,6 +24,7 @@ _OUT = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
 _LEAST, _LARGEST, _MOST = 9, 40_000, 24  # pixels of a side, of area; figures that are looked at
 _DIFFERS = 48  # of 255 in some channel
 _SEEN_FROM = 3  # directions of which a corner is the outermost
+_KEY = os.urandom(NAME_BYTES)
 _KNOWN = ContentCache[int](512)
 _KINDS = frozenset({"figure", "shape", "circle", "patch", "line"})
 
@@ -30,26 +32,28 @@ _KINDS = frozenset({"figure", "shape", "circle", "patch", "line"})
 def corners_of(pixels: NDArray[np.uint8], elements: Sequence[Element]) -> NDArray[np.int64]:
     """Returns for each element the corners of the figure that it is: 3 to 8, ROUND, or 0 for none."""
     made = np.zeros(len(elements), dtype=np.int64)
-    looked_at = 0
-    for index, one in enumerate(elements):
-        if one.kind not in _KINDS or len(one.text) > 2 or looked_at >= _MOST:
-            continue
-        if min(one.box.w, one.box.h) >= _LEAST and one.box.area <= _LARGEST:
-            made[index] = _in_box(pixels, one.box)
-            looked_at += 1
+    figures = [index for index, one in enumerate(elements) if _is_figure(one)][:_MOST]
+    height, width = pixels.shape[:2]
+    boxes = [elements[index].box.grown(1, width, height) for index in figures]
+    for index, box, name in zip(figures, boxes, names(pixels, boxes, _KEY), strict=True):
+        known = _KNOWN.get(name)
+        if known is None:
+            crop = pixels[box.y : box.bottom, box.x : box.right, :3].astype(np.int16)
+            known = _corners(crop, max(elements[index].box[2:]))
+            _KNOWN.put(name, known)
+        made[index] = known
     return made
+
+
+def _is_figure(one: Element) -> bool:
+    return (
+        one.kind in _KINDS and len(one.text) <= 2 and min(one.box.w, one.box.h) >= _LEAST and one.box.area <= _LARGEST
+    )
 
 
 def forget() -> None:
     """Drops what is kept of the figures seen last."""
     _KNOWN.clear()
-
-
-def _in_box(pixels: NDArray[np.uint8], box: Box) -> int:
-    height, width = pixels.shape[:2]
-    x, y = max(0, box.x - 1), max(0, box.y - 1)
-    crop = pixels[y : min(height, box.bottom + 1), x : min(width, box.right + 1), :3]
-    return _KNOWN.get_or(crop, lambda: _corners(crop.astype(np.int16), max(box.w, box.h)))
 
 
 def _corners(crop: NDArray[np.int16], size: int) -> int:
