@@ -96,7 +96,7 @@ def _run(wanted: PagesWanted) -> dict[str, Any]:
     from runtime.evaluation.page_report import write_page
     from runtime.evaluation.player import Episode
     from runtime.evaluation.scores import set_beside, summary, wilson
-    from runtime.evaluation.trial import Trial, run_trial
+    from runtime.evaluation.trial import EvaluationFailed, Trial, run_trial
 
     check_kind(wanted.agent)
     is_open = all(split == "train" for split in wanted.splits.values())
@@ -139,6 +139,7 @@ def _run(wanted: PagesWanted) -> dict[str, Any]:
         "seeds": wanted.seeds,
         "ablation": wanted.ablation,
         "commit": commit,
+        "broken": {task: str(error) for task, error in outcome.broken.items()},
         "bundles": {path.name: unseen.sha256_of(path) for path in bundles},
         **summary(wanted.splits, outcome.episodes, human_medians_s()),
         "seconds": round(outcome.seconds, 1),
@@ -148,6 +149,8 @@ def _run(wanted: PagesWanted) -> dict[str, Any]:
         unseen.write_down(report)
     write_page(report, outcome.shots if is_open else (), wanted.out / "report.html")
     (wanted.out / "report.json").write_text(_as_json(report))
+    if outcome.broken:
+        raise EvaluationFailed("; ".join(map(str, outcome.broken.values())))
     return report
 
 

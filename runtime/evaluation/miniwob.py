@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import RuntimeFault
-from runtime.evaluation.chromium import Chromium, page_url
+from runtime.evaluation.chromium import COMMAND_TIMEOUT_S, Chromium, ChromiumFailed, page_url
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -147,9 +147,7 @@ class MiniwobDriver:
         """Loads a page that speaks as those of the package do (`core`), and calls it `task`."""
         if not self._task:
             await self._browser.command("Runtime.addBinding", name=_BINDING)
-        self._loaded.clear()
-        await self._browser.command("Page.navigate", url=url)
-        await asyncio.wait_for(self._loaded.wait(), 20)
+        await self._navigate(url)
         await self._browser.evaluate(_PREPARE)
         self._task = task
 
@@ -180,9 +178,15 @@ class MiniwobDriver:
 
     async def blank(self) -> None:
         """Leaves the page, so that a late action of an agent meets nothing."""
+        await self._navigate("about:blank")
+
+    async def _navigate(self, url: str) -> None:
         self._loaded.clear()
-        await self._browser.command("Page.navigate", url="about:blank")
-        await asyncio.wait_for(self._loaded.wait(), 20)
+        await self._browser.command("Page.navigate", url=url)
+        try:
+            await asyncio.wait_for(self._loaded.wait(), COMMAND_TIMEOUT_S)
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise ChromiumFailed(f"Chromium did not load {url} within {COMMAND_TIMEOUT_S:.0f} s") from error
 
     def _heard(self, method: str, params: dict[str, Any]) -> None:
         if method == "Page.loadEventFired":

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runtime.daemon.client import Client, DaemonRefused
+from runtime.evaluation.chromium import ChromiumFailed
 from runtime.evaluation.miniwob import Finish, MiniwobDriver, Started, is_success
 from runtime.evaluation.sheet import Shot
 from runtime.evaluation.watch import Action, Watch
@@ -21,6 +22,7 @@ from runtime.jobs.job_file import parse_jobs
 LONGEST_S = 60.0
 GRACE_AFTER_PAGE_S = 5.0
 GRACE_AFTER_JOB_S = 1.0  # what was done last may still be answered
+HUNG = Finish(0.0, LONGEST_S, "the browser hung")
 
 
 @dataclass
@@ -72,14 +74,18 @@ class Player:
     ) -> tuple[Episode, Shot | None]:
         """Plays one episode of the open page once the gate is open. `is_cut`: that the gate closes in it is meant.
 
-        `wants_shot` says, once the episode is known, whether a picture of the page as it ended is taken.
+        `wants_shot` says, once the episode is known, whether a picture of the page as it ended is taken; one that hung
+        gives none. Raises ChromiumFailed where the page hangs before the agent has its turn.
         """
         await self.until_open()
         closings = self.watch.closings
         started = await self.driver.start(seed, max_time_s=max_time_s)
         job = await self._submit(started)
         on_submitted()
-        finish = await self._reward(job)
+        try:
+            finish = await self._reward(job)
+        except ChromiumFailed:
+            finish = HUNG
         await self._see_job_over(job)
         actions = self.watch.actions.get(job, [])
         was_cut = job in self.watch.yields
@@ -95,7 +101,7 @@ class Player:
             resumed=was_cut and is_cut,
             actions=actions,
         )
-        if not wants_shot(episode):
+        if finish is HUNG or not wants_shot(episode):
             return episode, None
         marks = [(action.x, action.y, action.text) for action in actions if action.x >= 0]
         title = f"{task} {finish.elapsed_s * 1000:.0f} ms"
@@ -115,6 +121,7 @@ class Player:
                 await self.driver.give_up()
             return await rewarded
         finally:
+            rewarded.cancel()
             over.cancel()
 
     async def _submit(self, started: Started) -> str:

@@ -4,6 +4,8 @@
 
 Every episode goes the product's whole way. One that the gate cut is repeated and counted as interrupted. Before the
 first, and after every closing of the gate, one more is played that does not count: a new worker loads its models in it.
+A browser that hangs while the agent works is the agent's doing (it opened a dialog, say) and that episode has failed;
+one that hangs before it has its turn is replaced, and the episode is played.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from runtime.evaluation.watch import Watch, following
 WIDTH, HEIGHT = 200, 240  # pixels: a page of the package is 160 × 210, and what is around it is empty
 PICTURES_A_TASK = 6
 MOST_REPEATS = 20
+MOST_HANGS = 3  # of the browser before one episode
 
 
 class EvaluationFailed(RuntimeFault):
     """An evaluation could not be carried out: a page hung, or the gate never stayed open."""
 
-    next_step = "see the logs in the run's folder"
+    next_step = "see the logs in the run's folder; its report has what was carried out"
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,10 @@ class Trial:
 
 @dataclass
 class Outcome:
-    """Episodes by task in the trial's order, and pictures of failures."""
+    """Episodes by task in the trial's order, and pictures of failures. `broken`: tasks that were given up, and why."""
 
     episodes: dict[str, list[Episode]]
+    broken: dict[str, EvaluationFailed] = field(default_factory=dict)
     shots: list[Shot] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -110,11 +114,11 @@ async def _work(
         await stage.start_daemon()
         await stage.start_bridge(trial.source.format(run=folder / "run"), trial.policy, folder / "bridge")
         async with following(config, watch), await Client.connect(config.daemon.control_path) as client:
-            browser = await Chromium.start(stage.x.display, WIDTH, HEIGHT)
+            pages = await Pages.start(stage.x.display)
             try:
                 player = Player(
                     client=client,
-                    driver=MiniwobDriver(browser),
+                    driver=pages.driver,
                     watch=watch,
                     desktop_url=stage.desktop_url,
                     agent=trial.agent,
@@ -124,36 +128,83 @@ async def _work(
                 )
                 while waiting:
                     task = waiting.popleft()
-                    await _task(trial, player, task, outcome)
+                    try:
+                        await _task(trial, player, pages, task, outcome)
+                    except EvaluationFailed as error:
+                        outcome.broken[task] = error
                     on_task(task, outcome.episodes[task])
             finally:
-                await browser.close()
+                await pages.close()
 
 
-async def _task(trial: Trial, player: Player, task: str, outcome: Outcome) -> None:
-    await player.driver.open(task)
+class Pages:
+    """The browser of one stage, which knows whether the page it shows is fit for an episode."""
+
+    def __init__(self, display: str) -> None:
+        self._display = display
+        self._shown = ""
+
+    @classmethod
+    async def start(cls, display: str) -> Pages:
+        pages = cls(display)
+        await pages._start()
+        return pages
+
+    async def _start(self) -> None:
+        self._browser = await Chromium.start(self._display, WIDTH, HEIGHT)
+        self.driver = MiniwobDriver(self._browser)
+
+    async def show(self, task: str) -> None:
+        """Loads the page of `task`, unless it is shown and as good as new."""
+        if self._shown != task:
+            await self.driver.open(task)
+            self._shown = task
+
+    def spoil(self) -> None:
+        """Says that what an agent left open on the page would be in the way of the next episode."""
+        self._shown = ""
+
+    async def replace(self) -> None:
+        """Puts a fresh browser in the place of one that hung."""
+        self.spoil()
+        await self._browser.close()
+        await self._start()
+
+    async def close(self) -> None:
+        await self._browser.close()
+
+
+async def _task(trial: Trial, player: Player, pages: Pages, task: str, outcome: Outcome) -> None:
+    """Plays every episode of one task. Raises EvaluationFailed."""
     pictures = 0
-
-    warm_at = -1
+    warm_at = -1  # closings of the gate so far, when the models were last known to be loaded
 
     def is_wanted(episode: Episode) -> bool:
         return trial.wants_pictures and not episode.success and not episode.interrupted and pictures < PICTURES_A_TASK
 
     for number in range(trial.episodes):
+        hangs = 0
         for _ in range(MOST_REPEATS):
             try:
-                if player.watch.closings != warm_at:  # a new worker, which still has to load its models
+                if player.watch.closings != warm_at:
+                    await pages.show(task)
                     await player.play(task, "warm-up")
                     warm_at = player.watch.closings
+                await pages.show(task)
                 episode, shot = await player.play(task, seed_of(trial, number), wants_shot=is_wanted)
             except ChromiumFailed as error:
-                raise EvaluationFailed(f"{task}, seed {seed_of(trial, number)}: {error}") from error
+                hangs += 1
+                if hangs == MOST_HANGS:
+                    raise EvaluationFailed(f"{task}, seed {seed_of(trial, number)}: {error}") from error
+                await pages.replace()
+                player.driver = pages.driver
+                continue
             outcome.episodes[task].append(episode)
             if shot is not None:
                 pictures += 1
                 outcome.shots.append(shot)
-            if not episode.success:  # what it left open on the page would be in the way of the next
-                await player.driver.open(task)
+            if not episode.success:
+                pages.spoil()
             if not episode.interrupted:
                 break
         else:

@@ -59,6 +59,6 @@ def frame_of(pixels: NDArray[np.uint8], frame_id: int = 1) -> Frame:
     for row in range(rows):
         for column in range(columns):
             tile = pixels[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE, :3]
-            digest = hashlib.blake2b(np.ascontiguousarray(tile), digest_size=HASH_BYTES).digest()
+            digest = hashlib.blake2b(tile.tobytes(), digest_size=HASH_BYTES).digest()
             hashes[row, column] = np.frombuffer(digest, dtype=np.uint8)
     return Frame(frame_id, pixels, np.ones((rows, columns), dtype=np.bool_), hashes, 0, 0)

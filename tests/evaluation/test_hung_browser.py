@@ -1,0 +1,86 @@
+"""A browser that hangs costs an evaluation one episode at most: it is replaced, and what was done is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.evaluate import BUNDLES, _parked
+from runtime.demo.show import POLICY, TRACE
+from runtime.evaluation import chromium, miniwob
+from runtime.evaluation.miniwob import MiniwobDriver, Started
+from runtime.evaluation.player import Player
+from runtime.evaluation.trial import MOST_HANGS, Outcome, Trial, run_trial
+
+
+def trial_of(folder: Path, *tasks: str) -> Trial:
+    return Trial(
+        tasks=tasks,
+        episodes=2,
+        seeds="hang",
+        agent="text_reader",
+        model="",
+        bundles=BUNDLES,
+        bundle=None,
+        source=_parked(TRACE, folder),
+        policy=POLICY,
+        folder=folder,
+    )
+
+
+def run(trial: Trial) -> Outcome:
+    return asyncio.run(run_trial(trial, lambda task, episodes: None))
+
+
+def stop(driver: MiniwobDriver) -> None:
+    """Hangs the browser as a dialog over its page does: it is there, and answers nothing."""
+    os.killpg(driver._browser._process.pid, signal.SIGSTOP)
+
+
+@pytest.fixture(autouse=True)
+def soon_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (chromium, miniwob):
+        monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 3.0)
+
+
+@pytest.mark.chromium
+@pytest.mark.timeout(120)
+def test_an_episode_that_hangs_is_lost_and_the_next_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = Player._submit
+
+    async def hangs(self: Player, started: Started) -> str:
+        if started.seed == "hang-0":
+            stop(self.driver)
+        return await submit(self, started)
+
+    monkeypatch.setattr(Player, "_submit", hangs)
+    outcome = run(trial_of(tmp_path, "click-button"))
+    assert [(episode.seed, episode.success) for episode in outcome.episodes["click-button"]] == [
+        ("hang-0", False),
+        ("hang-1", True),
+    ]
+    assert not outcome.broken
+
+
+@pytest.mark.chromium
+@pytest.mark.timeout(120)
+def test_a_page_that_always_hangs_is_given_up_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, hangs = MiniwobDriver.start, 0
+
+    async def sometimes(self: MiniwobDriver, seed: str, max_time_s: float | None = None) -> Started:
+        nonlocal hangs
+        if self._task == "click-button" and seed != "warm-up":
+            hangs += 1
+            stop(self)
+        return await start(self, seed, max_time_s)
+
+    monkeypatch.setattr(MiniwobDriver, "start", sometimes)
+    outcome = run(trial_of(tmp_path, "click-button", "enter-text"))
+    assert hangs == MOST_HANGS
+    assert list(outcome.broken) == ["click-button"]
+    assert "click-button, seed hang-0: Chromium did not" in str(outcome.broken["click-button"])
+    assert [episode.success for episode in outcome.episodes["enter-text"]] == [True, True]
