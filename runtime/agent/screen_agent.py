@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.action_kinds import INDEX, KINDS, WAITS
@@ -41,6 +43,8 @@ _MOST_SAME = 2  # the same action on the same screen, before another one is take
 _MOST_SAME_WAITS = 40  # a wait may be meant so
 _MOST_UNCHANGED = 8  # actions in a row that change nothing
 _PAUSE_MS = 200
+_BLOT = 0.7  # of a spot's inner pixels are of one colour
+_MOST_IN_BLOT = 3  # characters
 Ablation = Literal["", "random", "no-memory"]
 
 
@@ -125,7 +129,7 @@ class ScreenAgent:
             question = f"I am only {plan.confidence:.0%} sure of the next step: {plan.kind} {plan.label[:40]!r}".strip()
             return Decision(Ask(question), pack(memory), plan.confidence)
         memory.record(plan.kind, plan.point, plan.end, plan.label)
-        return Decision(plan.action, pack(memory), plan.confidence, depended_on(plan, seen.elements))
+        return Decision(plan.action, pack(memory), plan.confidence, depended_on(plan, seen.elements, view.pixels))
 
     def _answer(self, view: Frame, seen: Seen, instruction: str, memory: Memory, gate: GateToken | None) -> Answer:
         """Returns the network's chances, or what an ablation puts in their place. Raises GateClosed."""
@@ -162,20 +166,37 @@ class ScreenAgent:
         return dataclasses.replace(decision, state=pack(memory))
 
 
-def depended_on(plan: Plan, elements: list[Element]) -> tuple[int, int, int, int] | None:
+def depended_on(plan: Plan, elements: list[Element], pixels: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
     """Returns the pixels that must still be as they were seen: the target's, with what it says.
 
     Of a target without text only its middle, so that one that moves a little can be hit; a pointer that only moves
-    needs none.
+    needs none. pixels: (h, w, 4), uint8.
     """
     if plan.target < 0 or plan.kind == "move":
         return None
     target = elements[plan.target]
     x, y, w, h = target.box
-    if target.text:
+    if target.text and not is_blot(pixels, target):
         return x, y, w, h
     middle = Box(*plan.point, 0, 0).grown(min(w, h) // 6, x + w, y + h)
     return (middle.x, middle.y, middle.w, middle.h) if middle.area else (x, y, w, h)
+
+
+def is_blot(pixels: NDArray[np.uint8], element: Element) -> bool:
+    """Returns whether what was read as a few characters is a spot of one colour: a disc, or a part of one.
+
+    Its inner three quarters are mostly of one colour, and that colour is not the ground around it; what is mostly of
+    one colour in a letter's box is the ground. pixels: (h, w, 4), uint8.
+    """
+    if element.kind not in ("line", "word") or len(element.text) > _MOST_IN_BLOT:
+        return False
+    x, y, w, h = element.box
+    centre = pixels[y + h // 2, x + w // 2, :3]
+    inner = pixels[y + h // 8 : y + h - h // 8, x + w // 8 : x + w - w // 8, :3]
+    rows = np.clip((y - 2, y + h + 1), 0, pixels.shape[0] - 1)
+    columns = np.clip((x - 2, x + w + 1), 0, pixels.shape[1] - 1)
+    around = pixels[rows][:, columns, :3]
+    return bool((inner == centre).all(2).mean() >= _BLOT and (around != centre).any(2).sum() >= 2)
 
 
 def _unchanged(memory: Memory) -> int:

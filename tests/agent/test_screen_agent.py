@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime.agent.action_kinds import INDEX, KINDS
 from runtime.agent.deeds import Memory
@@ -17,6 +19,7 @@ from runtime.wire.actions import Click, Fail, Move
 from tests.agent.screens import Canvas
 
 WHITE = (255, 255, 255)
+BLANK = Canvas().frame().pixels
 ELEMENTS = [
     Element("button", Box(10, 10, 80, 30), "Submit", 1.0, WHITE, WHITE),
     Element("circle", Box(100, 100, 24, 24), "", 0.0, WHITE, WHITE),
@@ -78,12 +81,41 @@ def test_an_action_depends_on_what_its_target_says_or_on_its_middle() -> None:
     def plan(kind: str, target: int) -> Plan:
         return Plan(kind, Click(1, 1), 1.0, ELEMENTS[target].box.centre, target=target)
 
-    assert depended_on(plan("click", 0), ELEMENTS) == (10, 10, 80, 30)
-    x, y, w, h = depended_on(plan("click", 1), ELEMENTS) or (0, 0, 0, 0)
+    assert depended_on(plan("click", 0), ELEMENTS, BLANK) == (10, 10, 80, 30)
+    x, y, w, h = depended_on(plan("click", 1), ELEMENTS, BLANK) or (0, 0, 0, 0)
     assert (x + w // 2, y + h // 2) == ELEMENTS[1].box.centre
     assert 0 < w * h < ELEMENTS[1].box.area / 4, "one that moves a little is still hit"
-    assert depended_on(plan("move", 1), ELEMENTS) is None
-    assert depended_on(Plan("key enter", Move(1, 1), 1.0), ELEMENTS) is None
+    assert depended_on(plan("move", 1), ELEMENTS, BLANK) is None
+    assert depended_on(Plan("key enter", Move(1, 1), 1.0), ELEMENTS, BLANK) is None
+
+
+def line(box: Box, text: str) -> Element:
+    return Element("line", box, text, 0.5, WHITE, WHITE)
+
+
+def clicked(element: Element, pixels: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    at = element.box.centre
+    return depended_on(Plan("click", Click(*at), 1.0, at, target=0), [element], pixels)
+
+
+def test_a_spot_that_was_read_as_a_letter_depends_on_its_middle() -> None:
+    disc = BLANK.copy()
+    y, x = np.mgrid[: disc.shape[0], : disc.shape[1]]
+    disc[(x - 50) ** 2 + (y - 50) ** 2 <= 18**2] = 0
+    part = Box(39, 33, 22, 12)
+    found = clicked(line(part, "i"), disc)
+    assert found is not None
+    assert found[2] * found[3] < part.area / 4
+    assert clicked(line(part, "Send"), disc) == tuple(part), "a word is none"
+    assert clicked(dataclasses.replace(line(part, "i"), kind="button"), disc) == tuple(part)
+
+
+@pytest.mark.parametrize("size_px", [10, 13, 24, 32])
+@pytest.mark.parametrize("letters", [*"LOIl1TH.:-", "OK", "No"])
+def test_letters_are_no_spot(letters: str, size_px: int) -> None:
+    canvas = Canvas()
+    box = Box(*canvas.text(40, 40, letters, size_px))
+    assert clicked(line(box, letters), canvas.frame().pixels) == tuple(box)
 
 
 @pytest.mark.parametrize("ablation", ["", "no-memory"])
