@@ -177,7 +177,10 @@ def yields_us(model: GraphModel, feed: F32, samples: int = 200) -> dict[str, flo
 
 
 def product_op_pct(model: GraphModel, feed: F32, rounds: int = 30) -> float:
-    """Returns what share of the peak the product itself reaches, requantisation included, in % (median of rounds)."""
+    """Returns what share of vpdpbusd's peak the product itself reaches, requantisation included, in % (median).
+
+    Tiles go beyond 100.
+    """
     run = model.start({"x": feed})
     run.step()
     index = model.prepare({"x": feed.shape}).labels.index("conv")
@@ -257,6 +260,8 @@ def run(argv: list[str]) -> dict[str, Any]:
                 details[name] |= yields_us(native.model, feed(0))
                 if name == "gemm":
                     details[name]["product_op_pct_of_peak"] = product_op_pct(native.model, feed(0))
+                    if plain:
+                        details[name]["product_op_vnni_pct_of_peak"] = product_op_pct(plain.model, feed(0))
                 np.save(Path(folder) / "feed.npy", feed(0))
                 for engine in ("native", "onnxruntime"):
                     details[name][f"{engine}_peak_mb"] = peak_mb(engine, path, Path(folder) / "feed.npy", cache)
