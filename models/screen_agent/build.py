@@ -1,5 +1,8 @@
 """Makes the `screen_agent` bundle: lines ─► reader ─► demonstrations ─► looks ─► decider ─► int8 ─► bundle.
 
+In two rounds: what the agent of the first does wrong by itself, with the way back, is among the demonstrations of the
+second, which goes on from its weights.
+
     python -m models.screen_agent.build models/bundles/screen_agent.ihb --work FOLDER [--small]
 
 Every stage leaves its result in FOLDER and is left out when it is there, so what was ended goes on where it was; a
@@ -12,6 +15,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -43,7 +47,10 @@ TASKS_OF_SMALL = ("click-button", "enter-text")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: pages and Pillow lines to read, processor minutes, episodes and steps of a task."""
+    """How much of everything: pages and Pillow lines to read, processor minutes, episodes and steps of a task.
+
+    toolkit_episodes: of each kind of window; own_episodes: with the first round's agent, 0 for no such round.
+    """
 
     pages: int
     pillow: int
@@ -51,19 +58,30 @@ class Scale:
     episodes: int
     steps: int
     decider_minutes: float
+    toolkit_episodes: int = 0
+    own_episodes: int = 0
+    first_minutes: float = 0.0
     tasks: tuple[str, ...] = ()
 
 
-FULL = Scale(1000, 24_000, 30, 200, 2500, 60)
-SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, TASKS_OF_SMALL)
+FULL = Scale(1000, 24_000, 38, 200, 2500, 55, toolkit_episodes=170, own_episodes=60, first_minutes=45)
+SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, own_episodes=1, first_minutes=0.1, tasks=TASKS_OF_SMALL)
 
 
 class Recipe:
     """The stages, each a method that returns where its result is."""
 
-    def __init__(self, work: Path, scale: Scale, episodes: Path | None = None, start: Path | None = None) -> None:
+    def __init__(
+        self,
+        work: Path,
+        scale: Scale,
+        episodes: Path | None = None,
+        start: Path | None = None,
+        looks: Path | None = None,
+    ) -> None:
         self.work, self.scale, self.start = work, scale, start
         self.episodes = episodes or work / "episodes"
+        self._looks = looks or work / "looks"
         work.mkdir(parents=True, exist_ok=True)
 
     def lines(self) -> Path:
@@ -93,21 +111,43 @@ class Recipe:
     def demonstrations(self) -> Path:
         """Records what is missing; what was recorded before stays."""
         if not (self.work / "recorded").exists() and self.episodes == self.work / "episodes":
-            command = [sys.executable, "-m", "models.screen_agent.record", "--out", str(self.episodes)]
-            command += ["--episodes", str(self.scale.episodes), "--tasks", ",".join(self.scale.tasks)]
-            subprocess.run(command, check=True)
+            self._record_pages(self.scale.episodes)
+            if self.scale.toolkit_episodes:
+                command = [sys.executable, "-m", "models.screen_agent.toolkits.record", "--out", str(self.episodes)]
+                subprocess.run([*command, "--episodes", str(self.scale.toolkit_episodes)], check=True)
             (self.work / "recorded").touch()
         return self.episodes
 
+    def own_mistakes(self) -> Path:
+        """Records what the agent of a first training does wrong; returns the checkpoint of that training."""
+        folder = self.work / "first"
+        folder.mkdir(exist_ok=True)
+        self.demonstrations()
+        for name in (self.reader().name, "reader.json"):
+            shutil.copyfile(self.work / name, folder / name)
+        scale = dataclasses.replace(self.scale, own_episodes=0, decider_minutes=self.scale.first_minutes)
+        first = Recipe(folder, scale, self.episodes, self.start, looks=self.work / "looks")
+        if not (folder / "recorded").exists():
+            first.bundle(folder / "screen_agent.ihb")
+            self._record_pages(self.scale.own_episodes, "--agent", str(folder / "screen_agent.ihb"))
+            (folder / "recorded").touch()
+        return folder / "decider.pt"
+
+    def _record_pages(self, episodes: int, *more: str) -> None:
+        command = [sys.executable, "-m", "models.screen_agent.record", "--out", str(self.episodes)]
+        command += ["--episodes", str(episodes), "--tasks", ",".join(self.scale.tasks)]
+        subprocess.run([*command, *more], check=True)
+
     def looks(self) -> Looks:
         reader = SmallReader(LocalModel(self.reader()), ALPHABET)
-        return Looks(self.demonstrations(), self.work / "looks", reader, self.scale.steps, self.scale.tasks)
+        return Looks(self.demonstrations(), self._looks, reader, self.scale.steps, self.scale.tasks)
 
     def decider(self) -> Path:
         """Returns the int8 decider; its table and settings are beside it."""
         target, checkpoint = self.work / "decider.int8.onnx", self.work / "decider.pt"
         if target.exists():
             return target
+        start = self.own_mistakes() if self.scale.own_episodes else self.start
         looks, taken = self.looks(), list[Sample]()
 
         def more() -> list[Sample]:
@@ -115,7 +155,7 @@ class Recipe:
             taken.extend(fresh)
             return fresh
 
-        told = train(more, checkpoint, self.scale.decider_minutes, start=self.start)
+        told = train(more, checkpoint, self.scale.decider_minutes, start=start)
         samples = [sample for sample in taken if usable(sample)]
         measured = [sample for sample in samples if is_held_out(sample)] or samples
         trained = [sample for sample in samples if not is_held_out(sample)] or samples
@@ -161,7 +201,8 @@ class Recipe:
         reader = json.loads((self.work / "reader.json").read_text())
         decider = json.loads((self.work / "decider.json").read_text())
         return {
-            "data": "lines drawn by Chromium and Pillow; oracles on MiniWoB++ 1.1.0's training pages, made-up pages",
+            "data": "lines drawn by Chromium and Pillow; oracles on MiniWoB++ 1.1.0's training pages, made-up pages, "
+            "windows of Tk, Qt and GTK; an earlier agent's own mistakes",
             "reader_seed": reader["seed"],
             "reader_lines": reader["training_lines"],
             "reader_cpu_minutes": reader["cpu_minutes"],

@@ -165,7 +165,8 @@ def train(
         taken_over(net, torch.load(start, weights_only=True)["net"])
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=2e-2, betas=(0.9, 0.98), fused=True)
     mean = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    spent, steps, begun = 0.0, 0, start.stem if start is not None else "nothing"
+    spent, steps = 0.0, 0
+    begun = "nothing" if start is None else "/".join(start.parts[-2:])
     if target.exists():
         kept = torch.load(target, weights_only=True)
         begun = kept.get("begun", begun)
