@@ -35,6 +35,7 @@ SHORT: dict[str, tuple[list[str], str, str]] = {
     "ocr": (["--strings", "300", "--rounds", "3"], "p50_ms", "ms"),
     "board": (["--soak-s", "30", "--rounds", "20"], "p50_ms", "ms"),
 }
+UNTOLD = ("saved", "plot", "reading")  # files of the machine that measured, and series
 PACKAGES = ("numpy", "onnxruntime", "onnx", "opencv-python-headless", "tensorrt-rtx", "cuda-bindings")
 
 
@@ -100,7 +101,7 @@ def section(name: str, result: dict[str, Any], pictures: Path) -> str:
         heights = {_name(row): row[value] for row in rows if isinstance(row.get(value), int | float)}
         (pictures / f"{name}.svg").write_text(bars(f"{name}: {value}", unit, heights))
         lines += [f"![{name}]({pictures.name}/{name}.svg)", ""]
-    lines += [f"* {key}: {_told(value)}" for key, value in result.items() if key not in ("saved", "reading")]
+    lines += [f"* {key}: {_told(value)}" for key, value in result.items() if key not in UNTOLD]
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +134,7 @@ def _told(value: Any) -> str:
         return ", ".join(f"{key} {_told(one)}" for key, one in value.items() if not _is_series(one))
     if isinstance(value, list):
         return "; ".join(_told(one) for one in value) or "none"
-    return str(value).replace("|", "/").replace("\n", " ")
+    return str(value).replace(f"{PAGE.parent.parent}/", "").replace("|", "/").replace("\n", " ")
 
 
 def _is_series(value: Any) -> bool:
