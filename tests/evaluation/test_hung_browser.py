@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runtime.cli.evaluate import BUNDLES, _parked
 from runtime.demo.show import POLICY, TRACE
-from runtime.evaluation import chromium, miniwob
+from runtime.evaluation import chromium
 from runtime.evaluation.miniwob import MiniwobDriver, Started
 from runtime.evaluation.player import Player
-from runtime.evaluation.trial import MOST_HANGS, Outcome, Trial, run_trial
+from runtime.evaluation.trial import MOST_HANGS, Outcome, Pages, Trial, run_trial
+
+PATIENCE_S = chromium.COMMAND_TIMEOUT_S
 
 
 def trial_of(folder: Path, *tasks: str) -> Trial:
@@ -36,20 +39,28 @@ def run(trial: Trial) -> Outcome:
     return asyncio.run(run_trial(trial, lambda task, episodes: None))
 
 
-def stop(driver: MiniwobDriver) -> None:
-    """Hangs the browser as a dialog over its page does: it is there, and answers nothing."""
-    os.killpg(driver._browser._process.pid, signal.SIGSTOP)
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[MiniwobDriver], None]:
+    """Hangs a browser as a dialog over its page does: it is there, and answers nothing. The next one has its time."""
+    replace = Pages.replace
 
+    async def patient(self: Pages) -> None:
+        monkeypatch.setattr(chromium, "COMMAND_TIMEOUT_S", PATIENCE_S)
+        await replace(self)
 
-@pytest.fixture(autouse=True)
-def soon_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (chromium, miniwob):
-        monkeypatch.setattr(module, "COMMAND_TIMEOUT_S", 3.0)
+    def stops(driver: MiniwobDriver) -> None:
+        monkeypatch.setattr(chromium, "COMMAND_TIMEOUT_S", 2.0)
+        os.killpg(driver._browser._process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(Pages, "replace", patient)
+    return stops
 
 
 @pytest.mark.chromium
-@pytest.mark.timeout(120)
-def test_an_episode_that_hangs_is_lost_and_the_next_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(240)
+def test_an_episode_that_hangs_is_lost_and_the_next_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[MiniwobDriver], None]
+) -> None:
     submit = Player._submit
 
     async def hangs(self: Player, started: Started) -> str:
@@ -67,8 +78,10 @@ def test_an_episode_that_hangs_is_lost_and_the_next_is_played(tmp_path: Path, mo
 
 
 @pytest.mark.chromium
-@pytest.mark.timeout(120)
-def test_a_page_that_always_hangs_is_given_up_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(240)
+def test_a_page_that_always_hangs_is_given_up_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: Callable[[MiniwobDriver], None]
+) -> None:
     start, hangs = MiniwobDriver.start, 0
 
     async def sometimes(self: MiniwobDriver, seed: str, max_time_s: float | None = None) -> Started:
