@@ -64,7 +64,7 @@ oracles: build   ## how good the oracles are that demonstrate the training pages
 	$(RUN) -m models.screen_agent.check_oracles
 
 train: build     ## the screen agent's bundle from nothing: hours on a CPU; ADAPT=RECORDING: a variant made to measure, minutes
-	.ci/system-packages openbox python3-tk python3-pyqt5 python3-gi gir1.2-gtk-3.0
+	$(if $(ADAPT),,.ci/system-packages openbox python3-tk python3-pyqt5 python3-gi gir1.2-gtk-3.0)
 	$(VENV)/bin/pip install --quiet torch==2.13.0
 	$(RUN) -m models.screen_agent.$(if $(ADAPT),adapt $(ADAPT) $(if $(BASE),--base $(BASE)),build models/bundles/screen_agent.ihb --work out/train)
 

@@ -47,7 +47,8 @@ TASKS_OF_SMALL = ("click-button", "enter-text")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: pages and Pillow lines to read, processor minutes, episodes and steps of a task.
+    """How much of everything: pages and Pillow lines to read, processor minutes (the decider's of each round), episodes
+    and steps of a task.
 
     toolkit_episodes: of each kind of window; own_episodes: with the first round's agent, 0 for no such round.
     """
@@ -60,12 +61,11 @@ class Scale:
     decider_minutes: float
     toolkit_episodes: int = 0
     own_episodes: int = 0
-    first_minutes: float = 0.0
     tasks: tuple[str, ...] = ()
 
 
-FULL = Scale(1000, 24_000, 38, 200, 2500, 55, toolkit_episodes=170, own_episodes=60, first_minutes=45)
-SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, own_episodes=1, first_minutes=0.1, tasks=TASKS_OF_SMALL)
+FULL = Scale(1000, 24_000, 38, 200, 2500, 55, toolkit_episodes=170, own_episodes=60)
+SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, own_episodes=1, tasks=TASKS_OF_SMALL)
 
 
 class Recipe:
@@ -125,8 +125,9 @@ class Recipe:
         self.demonstrations()
         for name in (self.reader().name, "reader.json"):
             shutil.copyfile(self.work / name, folder / name)
-        scale = dataclasses.replace(self.scale, own_episodes=0, decider_minutes=self.scale.first_minutes)
-        first = Recipe(folder, scale, self.episodes, self.start, looks=self.work / "looks")
+        first = Recipe(
+            folder, dataclasses.replace(self.scale, own_episodes=0), self.episodes, self.start, looks=self._looks
+        )
         if not (folder / "recorded").exists():
             first.bundle(folder / "screen_agent.ihb")
             self._record_pages(self.scale.own_episodes, "--agent", str(folder / "screen_agent.ihb"))
@@ -266,10 +267,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("target", type=Path, help="the bundle to write, .ihb")
     parser.add_argument("--work", type=Path, required=True, help="folder of what the stages leave")
-    parser.add_argument("--episodes", type=Path, help="demonstrations that were recorded already")
+    parser.add_argument(
+        "--episodes", type=Path, help="demonstrations that were recorded already; own mistakes are added"
+    )
     parser.add_argument("--small", action="store_true", help="all stages in about a minute, to see that they work")
     parser.add_argument("--reader-minutes", type=float, help="processor time of the reader's training")
-    parser.add_argument("--decider-minutes", type=float, help="processor time of the decider's training")
+    parser.add_argument("--decider-minutes", type=float, help="processor time of the decider's training, each round")
     parser.add_argument("--start", type=Path, help="an earlier decider's checkpoint to begin with")
     parser.add_argument("--steps", type=int, help="steps of a task that are looked at")
     parser.add_argument("--title", default="", help="only shown in the process list")

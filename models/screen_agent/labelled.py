@@ -21,7 +21,7 @@ from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import INDEX, KINDS, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import UNMARKED, Element, find_elements, name_of, readable
+from runtime.agent.elements import UNMARKED, Element, ElementFinder, name_of, readable
 from runtime.agent.features import Look, look_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word, words_of
@@ -119,7 +119,7 @@ def elements_of(pixels: NDArray[np.uint8], finder: BlockFinder, reader: SmallRea
     frame = Frame(number, pixels, np.ones(hashes.shape[:2], dtype=np.bool_), hashes, 0, 0)
     layout = finder.find(frame)
     blocks = readable(layout)
-    return find_elements(pixels, layout, blocks, reader.read_all(pixels, [block.box for block in blocks], None))
+    return ElementFinder().find(pixels, layout, blocks, reader.read_all(pixels, [block.box for block in blocks], None))
 
 
 def remember(memory: Memory, taken: Action, elements: list[Element]) -> None:

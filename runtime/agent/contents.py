@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kernels.frames.tiles import TILE
 from runtime.agent.geometry import Box
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
@@ -62,6 +63,24 @@ class ContentCache(Generic[Value]):
         self._values.clear()
 
 
+class LastCall(Generic[Key, Value]):
+    """Values by key; only those of the last call are kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Value] = {}
+
+    def of(self, keys: Sequence[Key], compute: Callable[[list[int]], Sequence[Value]]) -> list[Value]:
+        """Returns the value of each of `keys`; `compute` is asked for those at the places that are not known."""
+        fresh = [place for place, key in enumerate(keys) if key not in self._known]
+        made = compute(fresh) if fresh else ()
+        found = dict(zip((keys[place] for place in fresh), made, strict=True))
+        self._known = {key: found[key] if key in found else self._known[key] for key in keys}
+        return [self._known[key] for key in keys]
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
 class ByTiles(Generic[Value]):
     """What was computed from the pixels of boxes of a screen, known while all tiles that a box meets are as they were.
 
@@ -69,7 +88,7 @@ class ByTiles(Generic[Value]):
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Box, bytes], Value] = {}
+        self._known: LastCall[tuple[Box, bytes], Value] = LastCall()
 
     def of(
         self, hashes: NDArray[np.uint8], boxes: Sequence[Box], compute: Callable[[list[Box]], Sequence[Value]]
@@ -80,11 +99,7 @@ class ByTiles(Generic[Value]):
             (box, hashes[box.y // TILE : -(-box.bottom // TILE), box.x // TILE : -(-box.right // TILE)].tobytes())
             for box in boxes
         ]
-        fresh = [place for place, key in enumerate(keys) if key not in self._known]
-        made = compute([boxes[place] for place in fresh]) if fresh else ()
-        found = dict(zip((keys[place] for place in fresh), made, strict=True))
-        self._known = {key: found[key] if key in found else self._known[key] for key in keys}
-        return [self._known[key] for key in keys]
+        return self._known.of(keys, lambda fresh: compute([boxes[place] for place in fresh]))
 
     def clear(self) -> None:
         self._known.clear()

@@ -21,6 +21,7 @@ from kernels.frames.boxes import NO_COLOUR, strongest
 from kernels.gate.word import GateToken
 from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
+from runtime.agent.contents import LastCall
 from runtime.agent.geometry import Box, held_by, reading_order
 from runtime.agent.points import POINTS, points_of
 from runtime.agent.reading import part
@@ -70,7 +71,7 @@ class ElementFinder:
     """
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, int], _Line] = {}
+        self._lines: LastCall[tuple[int, int], _Line] = LastCall()
         self._widgets: Known = {}
 
     def find(
@@ -112,11 +113,10 @@ class ElementFinder:
         gate: GateToken | None,
     ) -> list[_Line]:
         keys = [(id(block), id(reading)) for block, reading in zip(blocks, readings, strict=True)]
-        fresh = [place for place, key in enumerate(keys) if key not in self._lines]
-        made = _lines_of(pixels, [blocks[place] for place in fresh], [readings[place] for place in fresh], gate)
-        new = dict(zip((keys[place] for place in fresh), made, strict=True))
-        self._lines = {key: new[key] if key in new else self._lines[key] for key in keys}
-        return [self._lines[key] for key in keys]
+        return self._lines.of(
+            keys,
+            lambda fresh: _lines_of(pixels, [blocks[at] for at in fresh], [readings[at] for at in fresh], gate),
+        )
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,6 @@ class _Line:
     element: Element
     words: list[tuple[int, Element]]
     result: str
-
-
-def find_elements(
-    pixels: NDArray[np.uint8],
-    layout: Layout,
-    blocks: Sequence[TextBlock],
-    readings: Sequence[Reading],
-    gate: GateToken | None = None,
-) -> list[Element]:
-    """Returns the elements of one screen: see ElementFinder.find."""
-    return ElementFinder().find(pixels, layout, blocks, readings, gate)
 
 
 def _of_dots(found: Sequence[Element]) -> list[Box]:

@@ -117,7 +117,7 @@ def _run(wanted: PagesWanted) -> dict[str, Any]:
         model=wanted.model,
         bundles=BUNDLES,
         bundle=bundle,
-        source=_parked(TRACE, wanted.out),
+        source=parked_source(TRACE, wanted.out),
         policy=POLICY,
         folder=wanted.out,
         workers=wanted.workers,
@@ -192,7 +192,7 @@ def desktop(jobs: str, over: str, agent: str, model: str, bundle: Path | None, o
         agent=agent,
         model=model,
         bundles=chosen_bundles(BUNDLES, bundle, out),
-        source=_parked(TRACE, out),
+        source=parked_source(TRACE, out),
         policy=POLICY,
         folder=out,
     )
@@ -220,7 +220,7 @@ def desktop(jobs: str, over: str, agent: str, model: str, bundle: Path | None, o
         print_report(report)
 
 
-def _parked(trace: Path, out: Path) -> str:
+def parked_source(trace: Path, out: Path) -> str:
     """Returns a source in which a car drives for some seconds, parks, is plugged in, and stays."""
     from runtime.demo.drive import write_trace
 

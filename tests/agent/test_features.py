@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deciding import TOKEN_STEP, GramTable, feeds_of, parted
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import ELEMENT_KINDS, MOST_ELEMENTS, Element, find_elements, readable
+from runtime.agent.elements import ELEMENT_KINDS, MOST_ELEMENTS, Element, ElementFinder, readable
 from runtime.agent.features import (
     BOX_DIMS,
     WORD_DIMS,
@@ -121,7 +121,7 @@ def test_elements_of_a_form_have_words_parents_and_the_place_after_a_label() -> 
     said = ["Your name:" if block.box.y < 40 else "Send it" for block in blocks]
     places = [tuple((n + 0.5) / len(text) for n in range(len(text))) for text in said]
     readings = [Reading(text, at, 1.0) for text, at in zip(said, places, strict=True)]
-    elements = find_elements(frame.pixels, layout, blocks, readings)
+    elements = ElementFinder().find(frame.pixels, layout, blocks, readings)
     assert {one.kind for one in elements} <= set(ELEMENT_KINDS)
     words = [one for one in elements if one.kind == "word"]
     assert [one.text for one in words] == ["Your", "name:", "Send", "it"]
@@ -142,7 +142,7 @@ def test_elements_are_bounded() -> None:
     frame = canvas.frame()
     layout = BlockFinder().find(frame)
     blocks = readable(layout)
-    assert len(find_elements(frame.pixels, layout, blocks, many[: len(blocks)])) <= MOST_ELEMENTS
+    assert len(ElementFinder().find(frame.pixels, layout, blocks, many[: len(blocks)])) <= MOST_ELEMENTS
 
 
 @given(

@@ -11,7 +11,7 @@ from kernels.frames.boxes import crcs
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.contents import ByTiles
 from runtime.agent.deeds import keys_of
-from runtime.agent.elements import ElementFinder, find_elements, readable
+from runtime.agent.elements import ElementFinder, readable
 from runtime.agent.geometry import Box, reading_order, same_line
 from runtime.agent.recognition import Reading
 from runtime.desktop.frame import Frame
@@ -58,7 +58,7 @@ def test_a_finder_that_saw_other_screens_finds_what_a_new_one_does() -> None:
             blocks = readable(layout)
             readings = [contents.read(frame.pixels, block.box) for block in blocks]
             found = elements.find(frame.pixels, layout, blocks, readings)
-            assert found == find_elements(frame.pixels, fresh, readable(fresh), readings)
+            assert found == ElementFinder().find(frame.pixels, fresh, readable(fresh), readings)
             assert keys_of(frame.pixels, found, None, frame.hashes, known) == keys_of(frame.pixels, found)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.evaluate import BUNDLES, _parked
+from runtime.cli.evaluate import BUNDLES, parked_source
 from runtime.demo.show import POLICY, TRACE
 from runtime.evaluation import chromium
 from runtime.evaluation.miniwob import MiniwobDriver, Started
@@ -29,7 +29,7 @@ def trial_of(folder: Path, *tasks: str) -> Trial:
         model="",
         bundles=BUNDLES,
         bundle=None,
-        source=_parked(TRACE, folder),
+        source=parked_source(TRACE, folder),
         policy=POLICY,
         folder=folder,
     )
