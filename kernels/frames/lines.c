@@ -8,7 +8,7 @@
 #define LEAST_BLOB 4    /* pixels in one direction */
 #define LEAST_JOINING 12 /* pixels: lower blobs have the gap above already */
 #define INK 40          /* of 255 in some channel: what differs so much from the ground is ink */
-#define LEAST_CUT 12    /* rows of a blob in which a column may be a border beside the lines */
+#define LEAST_CUT 8     /* rows of a blob in which a column may be a border beside the lines */
 #define BORDER 0.95     /* of such a column is ink */
 #define THIN 3          /* rows: a dot, an accent or an underline of a neighbour */
 

@@ -69,6 +69,15 @@ def test_fields_that_share_a_border_are_separate_boxes() -> None:
     assert [box.w > 100 for box in boxes] == [True, False, True]
 
 
+@pytest.mark.parametrize("y", [36, 37, 38])
+def test_the_border_of_a_cell_is_no_letter_of_the_word_in_it(y: int) -> None:
+    canvas, grey = Canvas(), (221, 221, 221)
+    for row, fill in enumerate((grey, WHITE, grey)):
+        canvas.box(20, 20 + 14 * row, 71, 15, line=(187, 187, 187), fill=fill)
+    box = canvas.text(22, y, "Color", 9)
+    assert [tuple(text.box) for text in BlockFinder().find(canvas.frame()).texts] == [box]
+
+
 def test_round_letters_are_text() -> None:
     canvas = Canvas()
     canvas.text(20, 20, "OO0QDO", 24)

@@ -25,6 +25,7 @@ _INK = 40  # of 255 in some channel: what differs so much from the ground is ink
 _WIDE = 48  # pixels: a wider component is more than a letter, so that straight lines in it are not stems
 _LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
+_LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
 _SIDE_STRAIGHT = 0.55  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8)
 _SIDE_COVERED = 0.7  # of each side of a hole
@@ -240,7 +241,7 @@ def _split_lines(crop: Pixels) -> list[Item]:
     paper_bgr = np.array([paper & 255, paper >> 8 & 255, paper >> 16 & 255], dtype=np.int16)
     contrast = np.abs(crop[..., :3].astype(np.int16) - paper_bgr).max(axis=2)
     ink = contrast >= _INK
-    if len(ink) >= _LEAST_JOINED:
+    if len(ink) >= _LEAST_CUT:
         ink[:, ink.mean(axis=0) > 0.95] = False  # a border beside the lines, which would join them
     lines: list[Item] = []
     for top, bottom in _bands(ink.any(axis=1)):
