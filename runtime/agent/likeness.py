@@ -14,7 +14,7 @@ from runtime.agent.elements import Element
 from runtime.agent.grams import spelling
 from runtime.agent.instruction_words import Word, parts_of
 from runtime.agent.lattice import Lattice
-from runtime.agent.quantities import larger, number_in, signed_values, value_of
+from runtime.agent.quantities import exact_values, larger, number_in, signed_values, value_of
 from runtime.agent.words import COLOURS
 
 Floats = NDArray[np.float32]
@@ -55,7 +55,7 @@ def alike_of(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, 
         made[:, written, 3] = made[:, written, 1] / sizes.astype(np.float32)
         same = _same_values(signed_values(words), [value_of(name) for name in names])
         made[:, written, 5] = np.logical_or.reduceat(same[:, own], starts, axis=1)
-        _compare(made, signed_values(words), elements, parts)
+        _compare(made, exact_values(words), elements, parts)
     for row, word in enumerate(words):
         colour = COLOURS.get(word.text.lower())
         if colour is not None:
@@ -91,7 +91,7 @@ def _same_values(wanted: list[int | None], values: list[int | None]) -> NDArray[
     return made
 
 
-def _compare(made: Floats, wanted: list[int | None], elements: list[Element], parts: list[list[str]]) -> None:
+def _compare(made: Floats, wanted: list[float | None], elements: list[Element], parts: list[list[str]]) -> None:
     """Fills in, for elements that are one number, whether a word is the same and how much larger the element's is."""
     for column, part in enumerate(parts):
         number = number_in(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None

@@ -11,7 +11,7 @@ from runtime.agent.words import MONTHS, NUMBERS, ORDINALS
 
 _NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
 _PLACE = re.compile(r"(\d+)(?:st|nd|rd|th)?")
-_LONGEST_MEASURE = 16  # characters
+_LONGEST_MEASURE = 24  # characters
 
 
 @lru_cache(maxsize=4096)
@@ -39,6 +39,16 @@ def signed_values(words: tuple[Word, ...]) -> list[int | None]:
     return found
 
 
+def exact_values(words: tuple[Word, ...]) -> list[float | None]:
+    """Returns what each word stands for as `signed_values` does, with its decimals: the 57 of $57.90 is 57.9."""
+    found: list[float | None] = list(signed_values(words))
+    for place, (value, word, point, decimals) in enumerate(zip(found, words, words[1:], words[2:], strict=False)):
+        joined = word.end == point.start and point.end == decimals.start
+        if value is not None and point.text == "." and joined and word.text.isdigit() and decimals.text.isdigit():
+            found[place] = math.copysign(float(f"{word.text}.{decimals.text}"), value)
+    return found
+
+
 def number_in(text: str) -> float | None:
     """Returns the value of a text that is a number and nothing else."""
     if not _NUMBER.fullmatch(text.strip()):
@@ -55,7 +65,7 @@ def measure_of(text: str) -> tuple[str, tuple[float, ...]] | None:
     if number is not None:
         return text.strip("-+0123456789,."), (number,)
     sizes = tuple(float(digits) for digits in re.findall(r"\d+", text))
-    return (re.sub(r"\d+", "0", text), sizes) if sizes and len(text) <= _LONGEST_MEASURE else None
+    return (re.sub(r"\d+", "0", text.replace(" ", "")), sizes) if sizes and len(text) <= _LONGEST_MEASURE else None
 
 
 def larger(number: float, than: float) -> float:

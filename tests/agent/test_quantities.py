@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.agent.instruction_words import words_of
-from runtime.agent.quantities import measure_of, signed_values, value_of
+from runtime.agent.quantities import exact_values, measure_of, signed_values, value_of
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,21 @@ def test_a_minus_belongs_to_a_number_unless_it_joins_two() -> None:
     assert [value for value in signed_values(words_of("08-05-2016")) if value] == [8, 5, 2016]
 
 
+def test_decimals_belong_to_the_number_before_them() -> None:
+    assert [value for value in exact_values(words_of("less than $57.90, or -3.5")) if value] == [57.9, 90, -3.5, 5]
+    assert exact_values(words_of("Item 7. 12 left"))[1:4] == [7, None, 12]
+
+
 @pytest.mark.parametrize(
     ("text", "measure"),
-    [("$45", ("$", (45.0,))), ("2h 35m", ("0h 0m", (2.0, 35.0))), ("-7", ("", (-7.0,))), ("OK", None), (". - ", None)],
+    [
+        ("$45", ("$", (45.0,))),
+        ("2h 35m", ("0h0m", (2.0, 35.0))),
+        ("Duration: 10h 27m", ("Duration:0h0m", (10.0, 27.0))),
+        ("-7", ("", (-7.0,))),
+        ("OK", None),
+        (". - ", None),
+    ],
 )
 def test_a_measure_has_a_unit_and_a_size(text: str, measure: object) -> None:
     assert measure_of(text) == measure
