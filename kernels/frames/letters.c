@@ -5,6 +5,7 @@
 
 #define STRAIGHT 24       /* pixels: a component narrower than that holds no fields */
 #define LEAST_STROKE 12   /* pixels of a level or upright edge that is a border, not a letter's stem */
+#define THICKEST 3        /* pixels from one side of a border to the other, where text may touch it */
 #define WIDE 48           /* pixels: a wider component is more than a letter, so that straight lines in it are not stems */
 #define LEAST_LABELLED 28 /* pixels: a smaller box holds a tick or an icon, no label */
 #define LEAST_JOINED 12   /* pixels: lower components cannot hold a field */
@@ -24,6 +25,26 @@ static void clear(const mask *letters, int64_t left, int64_t top, int64_t right,
         memset(letters->at + y * letters->w + left, 0, (size_t)(right - left));
 }
 
+/* The other side of a border, whose edge is broken where text touches it: clears what there is of it within THICKEST of an
+ * edge of `kind` at (x, y) that goes on for `count` pixels, upright or level, if that is half of it or more. */
+static int clear_beside(const ih_edges *edges, int64_t x, int64_t y, int64_t count, int kind, ih_pace *pace,
+                        const mask *letters)
+{
+    const int64_t down = kind == IH_EDGE_ACROSS, across = !down;
+    for (int64_t apart = -THICKEST; apart <= THICKEST; apart++) {
+        const int64_t left = x + apart * down, top = y + apart * across;
+        int64_t same = 0;
+        if (left < 0 || top < 0 || left >= edges->w || top >= edges->h || !apart)
+            continue;
+        for (int64_t i = 0; i < count; i++)
+            same += edges->at[(top + i * down) * edges->stride + left + i * across] == kind;
+        for (int64_t i = 0; i < count && 2 * same >= count; i++)
+            if (edges->at[(top + i * down) * edges->stride + left + i * across] == kind)
+                letters->at[(top + i * down) * letters->w + left + i * across] = 0;
+    }
+    return ih_pace_stops(pace, 2 * THICKEST * count) ? IH_PREEMPTED : IH_DONE;
+}
+
 /* Clears the pixels of one component that lie on long level or upright edges: borders and rules that text may touch. A
  * stretch of one kind of edge lies in one component, so each is met once, at its first pixel. */
 static int clear_straight(const ih_edges *edges, const ih_components *parts, int64_t number, ih_pace *pace,
@@ -37,14 +58,20 @@ static int clear_straight(const ih_edges *edges, const ih_components *parts, int
             if (row[x] == IH_EDGE_DOWN) {
                 while (end < parts->runs.end[run] && row[end] == IH_EDGE_DOWN)
                     end++;
-                if (end - x >= LEAST_STROKE)
+                if (end - x >= LEAST_STROKE) {
                     clear(letters, x, y, end, y + 1);
+                    if (clear_beside(edges, x, y, end - x, IH_EDGE_DOWN, pace, letters))
+                        return IH_PREEMPTED;
+                }
             } else if (row[x] == IH_EDGE_ACROSS && (y == 0 || row[x - edges->stride] != IH_EDGE_ACROSS)) {
                 int64_t bottom = y + 1;
                 while (bottom < edges->h && edges->at[bottom * edges->stride + x] == IH_EDGE_ACROSS)
                     bottom++;
-                if (bottom - y >= LEAST_STROKE)
+                if (bottom - y >= LEAST_STROKE) {
                     clear(letters, x, y, x + 1, bottom);
+                    if (clear_beside(edges, x, y, bottom - y, IH_EDGE_ACROSS, pace, letters))
+                        return IH_PREEMPTED;
+                }
                 if (ih_pace_stops(pace, 4 * (bottom - y)))
                     return IH_PREEMPTED;
             }

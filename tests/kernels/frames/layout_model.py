@@ -22,6 +22,7 @@ _STRAIGHT = 24  # pixels: what is longer and thin is a rule, not a letter
 _LETTER_GAP = 4  # pixels between letters, and between words of small fonts
 _TALLEST_TEXT = 64
 _INK = 40  # of 255 in some channel: what differs so much from the ground is ink
+_THICKEST = 3  # pixels from one side of a border to the other, where text may touch it
 _WIDE = 48  # pixels: a wider component is more than a letter, so that straight lines in it are not stems
 _LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
@@ -112,7 +113,7 @@ def _letters(
     is_text &= ~(np.array([kind == "box" for kind in kinds]) & (boxes[:, 2:4].max(axis=1) < _LEAST_LABELLED))
     glyphs = paint(runs, is_text[labels], edges.shape)
     is_wide = is_text & ((boxes[:, 2] >= _WIDE) | (boxes[:, 3] >= _WIDE))
-    glyphs &= ~(_straight_lines(edges) & paint(runs, is_wide[labels], edges.shape))
+    _clear_straight(glyphs, edges, paint(runs, is_wide[labels], edges.shape))
     for row, kind in zip(boxes.tolist(), kinds, strict=True):
         if kind == "box":
             x, y, w, h = row[:4]
@@ -127,13 +128,20 @@ def _letters(
     return glyphs
 
 
-def _straight_lines(edges: NDArray[np.uint8]) -> Mask:
-    """Returns the pixels of long level and upright edges: borders and rules that text may touch."""
-    level = find_runs(edges == _DOWN)
-    upright = find_runs(np.ascontiguousarray(edges.T == _ACROSS))
-    lines = paint(level, level.end - level.start >= _STRAIGHT // 2, edges.shape)
-    lines |= paint(upright, upright.end - upright.start >= _STRAIGHT // 2, edges.shape[::-1]).T
-    return lines
+def _clear_straight(glyphs: Mask, edges: NDArray[np.uint8], wide: Mask) -> None:
+    """Clears long level and upright edges of what is wide: borders and rules that text may touch. Of a border's other
+    side, which text has broken, what there is of it."""
+    for turned, kind in ((False, _DOWN), (True, _ACROSS)):
+        letters, seen, inside = (part.T if turned else part for part in (glyphs, edges, wide))
+        lines = find_runs(np.ascontiguousarray(seen == kind))
+        for row, start, end in zip(lines.row.tolist(), lines.start.tolist(), lines.end.tolist(), strict=True):
+            if end - start < _STRAIGHT // 2 or not inside[row, start]:
+                continue
+            letters[row, start:end] = False
+            for beside in range(max(0, row - _THICKEST), min(len(seen), row + _THICKEST + 1)):
+                same = seen[beside, start:end] == kind
+                if beside != row and 2 * np.count_nonzero(same) >= end - start:
+                    letters[beside, start:end] &= ~same
 
 
 def crop_component(runs: Runs, mine: Mask, row: list[int]) -> Mask:
