@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -38,6 +39,8 @@ static struct {
     _Alignas(64) _Atomic uint32_t bell; /* workers sleep on it */
     _Atomic uint32_t sleepers;          /* whether any may: the caller need not ring otherwise */
     _Atomic uint32_t resting;           /* workers go to sleep at once */
+    _Atomic uint32_t crowded;           /* a worker was put on the caller's core */
+    _Atomic int caller_core;
     _Alignas(64) description ring[RING];
     _Atomic uint64_t jobs, helped, late;
     /* the owner's only */
@@ -99,13 +102,23 @@ static int take(int worker, const uint32_t *only_generation)
     }
 }
 
+/* Whether this worker would only take the caller's time: the scheduler has put both on one core. */
+static int is_on_callers_core(void)
+{
+    if (sched_getcpu() != GET(pool.caller_core))
+        return 0;
+    SET(pool.crowded, 1);
+    return 1;
+}
+
 static void *worker_main(void *argument)
 {
     int worker = (int)(intptr_t)argument;
     int64_t idle_since_ns = now_ns();
     prctl(PR_SET_NAME, "ih-pool");
     for (;;) {
-        if (take(worker, NULL)) {
+        int is_in_the_way = is_on_callers_core();
+        if (!is_in_the_way && take(worker, NULL)) {
             atomic_fetch_add_explicit(&pool.helped, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&pool.done, 1, memory_order_seq_cst);
             if (atomic_load_explicit(&pool.caller_sleeps, memory_order_seq_cst))
@@ -113,7 +126,7 @@ static void *worker_main(void *argument)
             idle_since_ns = now_ns();
             continue;
         }
-        if (!GET(pool.resting) && now_ns() - idle_since_ns < IH_POOL_SPIN_NS) {
+        if (!is_in_the_way && !GET(pool.resting) && now_ns() - idle_since_ns < IH_POOL_SPIN_NS) {
             relax();
             continue;
         }
@@ -123,7 +136,7 @@ static void *worker_main(void *argument)
         atomic_store_explicit(&pool.sleepers, 1, memory_order_seq_cst);
         uint64_t word = atomic_load_explicit(&pool.word, memory_order_seq_cst);
         int64_t chunks = GET(pool.ring[(word >> 32) % RING].chunks);
-        if ((int64_t)(word & CHUNK_MASK) >= chunks || worker >= (int)(word >> CHUNK_BITS & THREAD_MASK))
+        if (is_in_the_way || (int64_t)(word & CHUNK_MASK) >= chunks || worker >= (int)(word >> CHUNK_BITS & THREAD_MASK))
             futex_wait(&pool.bell, heard);
         idle_since_ns = now_ns();
     }
@@ -221,6 +234,8 @@ static void publish(int threads, ih_pool_work *work, void *context, int64_t begi
     SET(job->chunk, chunk);
     SET(job->chunks, (end - begin + chunk - 1) / chunk);
     SET(pool.done, 0);
+    SET(pool.crowded, 0);
+    SET(pool.caller_core, sched_getcpu());
     uint64_t word = (uint64_t)pool.generation << 32 | (uint64_t)threads << CHUNK_BITS;
     atomic_store_explicit(&pool.word, word, memory_order_seq_cst);
     if (atomic_load_explicit(&pool.sleepers, memory_order_seq_cst)) {
@@ -257,7 +272,10 @@ int64_t ih_pool_run(int threads, ih_pool_work *work, void *context, int64_t begi
     /* No further claims; what was claimed up to here is all that will be done. */
     uint64_t last = atomic_exchange_explicit(&pool.word, (uint64_t)generation << 32 | CHUNK_MASK, memory_order_acq_rel);
     int64_t claimed = (int64_t)(last & CHUNK_MASK);
-    if (wait_for((uint32_t)(claimed - mine))) {
+    const int nobody_helped = claimed == mine && GET(pool.crowded);
+    if (nobody_helped)
+        SET(pool.resting, 1);
+    if (wait_for((uint32_t)(claimed - mine)) || nobody_helped) {
         atomic_fetch_add_explicit(&pool.late, 1, memory_order_relaxed);
         pool.rest_ns = pool.rest_ns ? pool.rest_ns * 2 : REST_LEAST_NS;
         pool.rest_ns = pool.rest_ns > REST_MOST_NS ? REST_MOST_NS : pool.rest_ns;

@@ -8,7 +8,8 @@
  *
  * A worker that loses its core in the middle of a chunk makes the caller wait. The caller then sleeps, which lets the
  * scheduler run the worker on the caller's core, and afterwards works alone for a while that doubles each time (REST_*):
- * beside a neighbour that keeps the second core busy, what is lost is a share of those rare attempts.
+ * beside a neighbour that keeps the second core busy, what is lost is a share of those rare attempts. A worker that the
+ * scheduler has put on the caller's own core claims nothing and sleeps at once: there it could only take turns with it.
  *
  * Who runs a chunk is not seen in the result: chunks are independent, so the bits are those of one thread.
  */
@@ -38,7 +39,7 @@ int64_t ih_pool_run(int threads, ih_pool_work *work, void *context, int64_t begi
 
 /* What the pool has done since the process began, for benches and tests. */
 typedef struct ih_pool_counts {
-    uint64_t jobs, chunks_of_workers, late;
+    uint64_t jobs, chunks_of_workers, late; /* late: jobs after which the caller went on alone for a while */
 } ih_pool_counts;
 ih_pool_counts ih_pool_count(void);
 

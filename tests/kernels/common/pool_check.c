@@ -1,9 +1,12 @@
 /* Attacks the pool of threads: every item of every job is done exactly once, by whatever thread, also when the gate closes in
  * the middle, when several callers want the pool at once, and in a forked child. Exits 1 at the first item that is not.
- * Compiled by test_pool.py under the thread sanitizer and under ASan and UBSan. */
+ * Compiled by test_pool.py under the thread sanitizer and under ASan and UBSan. With "one-core", where a worker could only
+ * take turns with its caller: it has to leave everything to it. */
+#define _GNU_SOURCE
 #include "common/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,9 +110,25 @@ static void *caller_main(void *argument)
     return NULL;
 }
 
+static int on_one_core(void)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    if (sched_setaffinity(0, sizeof one, &one))
+        return 2;
+    run_jobs(0, JOBS);
+    stop_and_go_on(0);
+    ih_pool_counts counts = ih_pool_count();
+    printf("%llu jobs, %llu chunks by workers\n", (unsigned long long)counts.jobs,
+           (unsigned long long)counts.chunks_of_workers);
+    return counts.chunks_of_workers != 0;
+}
+
 int main(int argc, char **argv)
 {
-    (void)argv;
+    if (argc > 1 && !strcmp(argv[1], "one-core"))
+        return on_one_core();
     pthread_t callers[CALLERS];
     caller_main((void *)0);
     for (int i = 0; i < CALLERS; i++)

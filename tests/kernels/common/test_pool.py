@@ -12,7 +12,10 @@ FLAGS = ["-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Ikernels", "-pthr
 SOURCES = ["tests/kernels/common/pool_check.c", "kernels/common/pool.c", "kernels/common/gate_word.c"]
 
 
-@pytest.mark.parametrize(("sanitizer", "arguments"), [("thread", ["no-fork"]), ("address,undefined", [])])
+@pytest.mark.parametrize(
+    ("sanitizer", "arguments"),
+    [("thread", ["no-fork"]), ("address,undefined", []), ("address,undefined", ["one-core"])],
+)
 def test_every_item_is_done_once(tmp_path: Path, sanitizer: str, arguments: list[str]) -> None:
     program = tmp_path / "check"
     subprocess.run(["gcc", *FLAGS, f"-fsanitize={sanitizer}", *SOURCES, "-o", program], cwd=ROOT, check=True)
