@@ -169,7 +169,7 @@ async def let_act(place: Workplace, own: OwnAgent, act: Action, move: Move, fram
     least = GRADED_SUCCESS if task in task_lists()["graded"] else 1.0
     await place.browser.evaluate(guarded(None if is_right else least))
     is_applied = await place.apply(act)
-    if is_applied:
+    if is_applied and not isinstance(act, Wait):
         await place.settle()
     held = await place.browser.evaluate(guarded(None))
     own.counts.held += held

@@ -38,6 +38,7 @@ OWN = "-own"  # in the names of shards and seeds
 TRIES = 3  # so many times the episodes of a shard are tried before it is left short
 MAX_STEPS = 70
 IDLE_TRIES = 8
+SHORT_WAIT_MS = 400
 # Pages that move by themselves are never at rest.
 LIVE_TASKS = frozenset(["chase-circle", "moving-items", "stock-market", "simon-says", "hot-cold", "hover-shape"])
 LIVE_STEPS = 400
@@ -84,7 +85,7 @@ async def record_episode(
             steps.append(Shown(frame, taken, [], [], "", taken, False))
             await place.browser.evaluate("core.endEpisode(core.achieved)")
             break
-        if not await place.apply(taken):
+        if not await place.apply(cut_short(taken, rng)):
             idle += 1
             continue
         steps.append(Shown(frame, move.label, move.targets, move.ends, move.text_source, taken, wrong is not None))
@@ -99,6 +100,14 @@ async def record_episode(
     success = is_success(task, raw, task_lists()["graded"])
     width, height = place.size
     return Episode(task, seed, started.utterance, place.scale, width, height, raw, success, steps)
+
+
+def cut_short(taken: Action, rng: random.Random) -> Action:
+    """Returns what is really done: half of the short waits take a part of their time, since an agent looks too soon,
+    too. A long one is what the page asks for."""
+    if isinstance(taken, Wait) and 0 < taken.ms <= SHORT_WAIT_MS and rng.random() < 0.5:
+        return Wait(rng.randrange(taken.ms))
+    return taken
 
 
 async def open_page(place: Workplace, task: str) -> None:

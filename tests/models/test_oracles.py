@@ -17,7 +17,7 @@ from models.screen_agent.record import record_shard
 from models.screen_agent.workplace import Workplace
 from runtime.desktop.episodes import Episode
 from runtime.evaluation.miniwob import task_lists
-from runtime.wire.actions import position
+from runtime.wire.actions import Click, Wait, position
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
 TASKS = ("login-user", "click-tab-2", "drag-items")
@@ -45,6 +45,25 @@ def test_a_disturbed_zoomed_recording_is_right_at_every_step(tmp_path: Path, mon
     assert any(step.is_disturbance for episode in episodes for step in episode.steps)
     for episode in episodes:
         check_episode(episode)
+
+
+def test_the_wheel_is_turned_a_page_at_most_and_past_nothing() -> None:
+    async def tried() -> list[tuple[int, float]]:
+        async with Workplace(1.0) as place:
+            return [await success_of(place, task, 4) for task in ("social-media", "order-food")]
+
+    for good, steps in asyncio.run(tried()):
+        assert good == 4
+        assert steps < 16
+
+
+def test_half_of_the_short_waits_are_cut_short() -> None:
+    rng = random.Random(1)
+    waits = [record.cut_short(Wait(300), rng) for _ in range(100)]
+    assert 30 < sum(wait == Wait(300) for wait in waits) < 70
+    assert all(isinstance(wait, Wait) and wait.ms <= 300 for wait in waits)
+    assert record.cut_short(Wait(2000), rng) == Wait(2000)
+    assert record.cut_short(Click(3, 4), rng) == Click(3, 4)
 
 
 def check_episode(episode: Episode) -> None:

@@ -40,6 +40,15 @@ def test_every_window_says_what_it_wants(task: str) -> None:
         assert made.spec["last"] == f"{kind} {rest[-1]}"
 
 
+def test_only_mistakes_are_made_that_can_be_made_good() -> None:
+    fields = [(100, 100, 120, 20)]
+    assert record.does_no_harm(Click(110, 110), fields)
+    assert not record.does_no_harm(Click(110, 165), fields)
+    assert record.does_no_harm(Type("a"), fields)
+    assert not record.does_no_harm(Key("enter"), fields)
+    assert not record.does_no_harm(Done(), fields)
+
+
 def a_form(value: str = "") -> tuple[Window, dict[str, Any]]:
     goals = [("field", 0, "blue"), ("check", 1, True), ("press", 2, "OK")]
     told = {

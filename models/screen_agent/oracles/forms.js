@@ -26,7 +26,7 @@
     const area = one('#text-area');
     const word = area.value.trim().split(/\s/).pop().replace('.', '');
     const hidden = area.scrollHeight - area.clientHeight - area.scrollTop;
-    if (hidden > 3 && one('#answer-input').value !== word) return ih.wheel(area, hidden);
+    if (hidden > 3 && one('#answer-input').value !== word) return ih.scroll_to_end(area);
     return fill(one('#answer-input'), word, 'screen') ?? submit();
   });
   task('simple-arithmetic', () => {
@@ -152,7 +152,7 @@
     if (fitting.length && field.value === begin) return click(fitting);
     if (field.value !== begin) { ih.memory.waited = 0; return fill(field, begin); }
     ih.memory.waited = (ih.memory.waited ?? 0) + 1;
-    if (ih.memory.waited <= 2) return wait(300);
+    if (ih.memory.waited <= 5) return wait(300);
     ih.memory.waited = 1;
     return document.activeElement === field ? key('down') : click(field);
   });
@@ -205,10 +205,7 @@
   task('sign-agreement', () => {
     const name = match(/name "(.*)" then press "(.*)"/);
     if (!name) return click(one('#cancel'));
-    if (one('#name').disabled) {
-      const area = one('#text-area');
-      return ih.wheel(area, area.scrollHeight - area.clientHeight - area.scrollTop + 20);
-    }
+    if (one('#name').disabled) return ih.scroll_to_end(one('#text-area'));
     return fill(one('#name'), name[1]) ?? click(one(name[2] === 'Agree' ? '#agree' : '#cancel'));
   });
 })();

@@ -9,7 +9,8 @@
 window.ih = (() => {
   const tasks = {};
   const ih = {tasks, memory: {}, view: {w: innerWidth, h: innerHeight}};
-  const NOTCH = 53;  // CSS pixels that one notch of the wheel scrolls
+  const NOTCH = 120;  // CSS pixels that one notch of the wheel scrolls, measured; at most a page in a text area
+  const NOTCHES = [10, 3, 1];  // that the agent can turn it by
 
   ih.task = (name, oracle) => { for (const each of [].concat(name)) tasks[each] = oracle; };
   ih.next = name => tasks[name]();
@@ -64,27 +65,32 @@ window.ih = (() => {
     return boxes;
   };
 
-  // A turn of the wheel towards `element`, if anything around it can be scrolled.
+  // A turn of the wheel towards `element`, if anything around it can be scrolled: a page at most, since how far away it
+  // is cannot be seen.
   ih.scroll = element => {
-    const own = element.getBoundingClientRect();
+    const own = element.getBoundingClientRect(), middle = own.top + own.height / 2;
+    const towards = (frame, top, height) => {
+      const by = middle - top - height / 2, far = Math.min(Math.abs(by), height) / NOTCH;
+      return wheel(frame, Math.sign(by) * (NOTCHES.find(notches => notches <= far) ?? 1));
+    };
     for (let up = element.parentElement; up; up = up.parentElement) {
       if (up === document.body || up === document.documentElement) break;
       if (!/auto|scroll/.test(getComputedStyle(up).overflowY) && up.tagName !== 'SELECT') continue;
       if (up.scrollHeight <= up.clientHeight + 1) continue;
       const frame = up.getBoundingClientRect();
       if (own.top >= frame.top - 1 && own.bottom <= frame.bottom + 1) continue;
-      return ih.wheel(up, own.top + own.height / 2 - frame.top - frame.height / 2);
+      return towards(up, frame.top, frame.height);
     }
-    const page = document.scrollingElement;
-    if (page.scrollHeight > page.clientHeight + 1 && (own.bottom > window_box()[3] || own.top < 0))
-      return ih.wheel(page, own.top + own.height / 2 - window_box()[3] / 2);
+    const page = document.scrollingElement, height = window_box()[3];
+    if (page.scrollHeight > page.clientHeight + 1 && (own.bottom > height || own.top < 0))
+      return towards(page, 0, height);
     return null;
   };
-  ih.wheel = (element, by) => {
-    const notches = Math.max(1, Math.min(10, Math.round(Math.abs(by) / NOTCH)));
+  const wheel = (element, dy) => {
     const boxes = element === document.scrollingElement ? [window_box()] : ih.boxes(element, true);
-    return {act: 'scroll', boxes, dy: Math.sign(by) * notches};
+    return {act: 'scroll', boxes, dy};
   };
+  ih.scroll_to_end = element => wheel(element, NOTCHES[0]);
 
   const pointer = (act, elements, more = {}) => {
     elements = [].concat(elements).filter(Boolean);

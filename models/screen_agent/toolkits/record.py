@@ -25,13 +25,15 @@ from typing import Any
 
 from models.screen_agent.disturb import disturbance
 from models.screen_agent.episodes import SEED_PREFIX
+from models.screen_agent.own_mistakes import Counts, OwnAgent, agrees, holds, unpacked
+from models.screen_agent.record import OWN, shard_name
 from models.screen_agent.screen import Screen
 from models.screen_agent.toolkits.specs import TASKS, window
 from models.screen_agent.toolkits.steps import Steps
 from runtime.desktop.episodes import SUFFIX, Box, Episode, Shown, pack_frame, write_shard
 from runtime.evaluation.desktop_trial import managed
 from runtime.evaluation.xserver import XServer
-from runtime.wire.actions import Done
+from runtime.wire.actions import Action, Click, Done, Move, Scroll, Type
 
 PYTHON = "/usr/bin/python3"
 SIZES = ((800, 600), (640, 480), (1000, 700), (1920, 1080), (800, 600), (1024, 768), (1280, 800))
@@ -103,35 +105,55 @@ def manager(display: str, home: Path) -> Iterator[None]:
 
 
 async def record_episode(
-    screen: Screen, program: Program, task: str, seed: str, rng: random.Random, disturbed: bool = True
+    screen: Screen,
+    program: Program,
+    task: str,
+    seed: str,
+    rng: random.Random,
+    *,
+    disturbed: bool = True,
+    own: OwnAgent | None = None,
 ) -> Episode:
-    """Plays one window. Raises ProgramFailed."""
+    """Plays one window; `own` acts, too. Raises ProgramFailed."""
     size = screen.size
     shown = window(task, rng, size)
     screen.park()
     await program.ask({"draw": shown.spec})
     await screen.settle(0.5, 3.0)
+    if own is not None:
+        own.begin(shown.instruction)
     way, steps, idle, is_done = Steps(shown, size, rng), list[Shown](), 0, False
     while len(steps) < MAX_STEPS and idle < IDLE_TRIES and not is_done:
-        frame = pack_frame(screen.frame())
+        pixels = screen.frame().copy()
+        frame = pack_frame(pixels)
         told = await program.ask({"look": True})
         move = way.next(told)
         if move is None:
             idle += 1
             await screen.settle()
             continue
-        wrong = disturbance(task, move.label, harmless(told, shown.spec), size, rng) if disturbed else None
+        fields = harmless(told, shown.spec)
+        wrong: Action | None = None
+        if own is not None:
+            act = own.would(pixels)
+            if act is not None and (agrees(act, move) or does_no_harm(act, fields)) and own.lets(task, act, move, rng):
+                wrong = act
+        elif disturbed:
+            wrong = disturbance(task, move.label, fields, size, rng)
         is_done = isinstance(move.label, Done)
         taken = move.label if is_done or wrong is None else wrong
         if not is_done and not await screen.apply(taken):
             idle += 1
             continue
+        is_right = is_done or wrong is None or agrees(wrong, move)
+        if own is not None:
+            own.did(taken)
+            if taken is wrong:
+                own.counts.right += is_right
+                own.counts.wrong += not is_right
         way.did(taken)
-        steps.append(
-            Shown(
-                frame, move.label, move.targets, move.ends, move.text_source, taken, not is_done and wrong is not None
-            )
-        )
+        label = taken if is_right else move.label
+        steps.append(Shown(frame, label, move.targets, move.ends, move.text_source, taken, not is_right))
         if not is_done:
             await screen.settle()
     return Episode(task, seed, shown.instruction, 1.0, *size, float(is_done), is_done, steps)
@@ -147,7 +169,14 @@ def harmless(told: dict[str, Any], spec: dict[str, Any]) -> list[Box]:
     return boxes
 
 
-async def record_shard(task: str, shard: int, out: Path) -> tuple[int, int]:
+def does_no_harm(act: Action, fields: list[Box]) -> bool:
+    """Returns whether the way back from `act` is known: no button was pressed and nothing was closed."""
+    if isinstance(act, Click):
+        return holds(fields, (act.x, act.y))
+    return isinstance(act, Move | Scroll | Type)
+
+
+async def record_shard(task: str, shard: int, out: Path, own: OwnAgent | None = None) -> tuple[int, int]:
     """Records one shard of `task` on a desktop of its own. Returns how many episodes it has and how many were tried."""
     episodes: list[Episode] = []
     tried = 0
@@ -162,30 +191,34 @@ async def record_shard(task: str, shard: int, out: Path) -> tuple[int, int]:
             ):
                 screen.connect()
                 while len(episodes) < SHARD_EPISODES and tried < TRIES * SHARD_EPISODES:
-                    seed = f"{SEED_PREFIX}{task}-{shard}-{tried}"
+                    seed = f"{SEED_PREFIX}{task}{'' if own is None else OWN}-{shard}-{tried}"
                     tried += 1
-                    episode = await record_episode(screen, program, task, seed, random.Random(seed))
+                    episode = await record_episode(screen, program, task, seed, random.Random(seed), own=own)
                     if episode.success and episode.steps:
                         episodes.append(episode)
     if episodes:
-        write_shard(out, task, f"{shard:04}", episodes)
+        write_shard(out, task, shard_name(shard, own), episodes)
     return len(episodes), tried
 
 
-async def record(tasks: Sequence[str], shards: range, out: Path) -> None:
+async def record(tasks: Sequence[str], shards: range, out: Path, own: OwnAgent | None = None) -> None:
     """Records what is missing of `shards` of every task."""
     for shard in shards:
         for task in tasks:
-            if (out / task / f"{shard:04}{SUFFIX}").exists():
+            if (out / task / (shard_name(shard, own) + SUFFIX)).exists():
                 continue
             began = time.monotonic()
             try:
-                kept, tried = await record_shard(task, shard, out)
+                kept, tried = await record_shard(task, shard, out, own)
             except ProgramFailed as error:
                 print(f"{task}: given up: {error}", file=sys.stderr, flush=True)
                 continue
             took = time.monotonic() - began
-            print(f"shard {shard} {SIZES[shard % len(SIZES)]} {task}: {kept} of {tried}, {took:.1f} s", flush=True)
+            told = "" if own is None else f", {own.counts}"
+            size = SIZES[shard % len(SIZES)]
+            print(f"shard {shard} {size} {task}: {kept} of {tried}, {took:.1f} s{told}", flush=True)
+            if own is not None:
+                own.counts = Counts()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,13 +227,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=60, help="of each task (default 60)")
     parser.add_argument("--first", type=int, default=0, help="leave out so many of them")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--agent", type=Path, help="a bundle whose agent acts itself with a share of the steps")
+    parser.add_argument("--share", type=float, default=0.5, help="of steps that are the agent's own (default 0.5)")
     chosen = parser.parse_args(arguments)
     tasks = chosen.tasks.split(",")
     foreign = sorted(set(tasks) - set(TASKS))
     if foreign:
         parser.error(f"there is no toolkit task {', '.join(foreign)}; there are {', '.join(TASKS)}")
     shards = range(chosen.first // SHARD_EPISODES, -(-chosen.episodes // SHARD_EPISODES))
-    asyncio.run(record(tasks, shards, chosen.out))
+    with tempfile.TemporaryDirectory(prefix="idlehands-recorder-") as folder:
+        own = None if chosen.agent is None else OwnAgent(unpacked(chosen.agent, Path(folder)), chosen.share)
+        asyncio.run(record(tasks, shards, chosen.out, own))
     return 0
 
 
