@@ -1,6 +1,6 @@
 """Lines of text as a real browser and Pillow draw them, with what they say: the reader's training data.
 
-    page of 200 labels (font × 9-32 px × weight × colours) ─► Chromium ─► picture and boxes ─► crops of the ink
+    page of 200 labels (font × 6-32 px × weight × colours) ─► Chromium ─► picture and boxes ─► crops of the ink
     the same strings in Pillow, hinted or at four times the size and averaged ─────────────────► crops of the ink
 
 A crop is the line's contrast (runtime/agent/strips.py) with a border of 2 pixels, so that training can move its box.
@@ -58,11 +58,7 @@ def cropped(pixels: NDArray[np.uint8], paper: tuple[int, int, int] | None = None
 
 def drawn_by_pillow(dice: random.Random) -> Crop | None:
     """Draws one string; half of them without hinting, at a fraction of a pixel."""
-    said, font, size_px = (
-        text(dice),
-        dice.choice(fonts_here()),
-        dice.randint(9, 32) if dice.random() < 0.3 else dice.randint(9, 20),
-    )
+    said, font, size_px = text(dice), dice.choice(fonts_here()), _size_px(dice)
     factor = dice.choice((1, 4))
     shape = ImageFont.truetype(str(Path("/usr/share/fonts") / font), size_px * factor)
     left, top, right, bottom = (int(value) for value in shape.getbbox(said))
@@ -118,17 +114,37 @@ def _label(dice: random.Random) -> tuple[str, str, int, str]:
     """Returns (markup, text, size, family) of one label."""
     family = dice.choice(_FAMILIES)
     said = text(dice, symbols=family in ("sans-serif", "DejaVu Sans") and dice.random() < 0.3)
-    size_px = dice.randint(9, 32) if dice.random() < 0.25 else dice.randint(10, 18)
+    size_px = _size_px(dice)
     paper, ink = _colours(dice)
     weight = "bold" if dice.random() < 0.25 else "normal"
     style = "italic" if dice.random() < 0.07 else "normal"
     shift = dice.random()
+    slanted = dice.random() < 0.05
     css = (
-        f"display:inline-block;white-space:pre;margin:{shift:.2f}px 3px 2px {shift:.2f}px;padding:4px 6px;"
+        f"display:inline-block;white-space:pre;margin:{shift:.2f}px 3px 2px {shift:.2f}px;"
+        f"padding:{'12px' if slanted else '4px 6px'};"
         f"font:{style} {weight} {size_px}px {family};line-height:1.3;color:rgb{ink};background:rgb{paper};"
         + ("text-decoration:underline;" if dice.random() < 0.08 else "")
     )
-    return f'<span style="{html.escape(css)}">{html.escape(said)}</span>', said, size_px, family
+    shown = _slanted(said, dice) if slanted else html.escape(said)
+    return f'<span style="{html.escape(css)}">{shown}</span>', said, size_px, family
+
+
+def _slanted(said: str, dice: random.Random) -> str:
+    """Returns markup that turns and slants every letter by itself."""
+    parts = []
+    for letter in said:
+        bent = f"skewX({dice.randint(-15, 15)}deg) skewY({dice.randint(-40, 40)}deg) rotate({dice.randint(-12, 12)}deg)"
+        parts.append(f'<b style="display:inline-block;font-weight:inherit;transform:{bent}">{html.escape(letter)}</b>')
+    return "".join(parts)
+
+
+def _size_px(dice: random.Random) -> int:
+    """Returns a height of letters: mostly what pages use, a fifth as small as calendars are set."""
+    kind = dice.random()
+    if kind < 0.2:
+        return dice.randint(6, 9)
+    return dice.randint(9, 32) if kind < 0.4 else dice.randint(10, 18)
 
 
 def _colours(dice: random.Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
