@@ -8,10 +8,11 @@
 
 #define LEAST_HOLE 7     /* pixels; smaller enclosed places are the insides of letters */
 #define SIDE_COVERED 0.7 /* of each side of a hole */
+#define NEAR 2           /* rows or columns from a side: the outermost of a hole with rounded corners may be short */
 
 typedef struct {
-    int64_t top, bottom; /* the longest run in the two outermost rows of it */
-    int64_t left, right; /* how many runs reach the two outermost columns */
+    int64_t top[NEAR], bottom[NEAR]; /* how much of the outermost rows is free: a label may stand in them */
+    int64_t left, right;             /* how many runs reach the outermost columns */
 } sides;
 
 /* The gaps of each row of the component's box, in reading order and relative to it. */
@@ -47,16 +48,17 @@ static int look_at_sides(const ih_runs *gaps, const int64_t *labels, int64_t hol
                          sides *found)
 {
     for (int64_t k = 0; k < holes; k++)
-        found[k] = (sides){0, 0, 0, 0};
+        found[k] = (sides){0};
     for (ptrdiff_t i = 0; i < gaps->count; i++) {
         const int64_t *box = boxes[labels[i]], length = gaps->end[i] - gaps->start[i];
         sides *own = &found[labels[i]];
-        if (gaps->row[i] <= box[1] + 1)
-            own->top = ih_most(own->top, length);
-        if (gaps->row[i] >= box[1] + box[3] - 2)
-            own->bottom = ih_most(own->bottom, length);
-        own->left += gaps->start[i] <= box[0] + 1;
-        own->right += gaps->end[i] >= box[0] + box[2] - 1;
+        const int64_t below = gaps->row[i] - box[1], above = box[1] + box[3] - 1 - gaps->row[i];
+        if (below < NEAR)
+            own->top[below] += length;
+        if (above < NEAR)
+            own->bottom[above] += length;
+        own->left += gaps->start[i] < box[0] + NEAR;
+        own->right += gaps->end[i] > box[0] + box[2] - NEAR;
         if (ih_pace_stops(pace, 5))
             return IH_PREEMPTED;
     }
@@ -68,7 +70,8 @@ static int is_rectangle(const int64_t box[5], const sides *own, int64_t width, i
     const int64_t x = box[0], y = box[1], w = box[2], h = box[3];
     if (x == 0 || y == 0 || x + w == width || y + h == height || w < LEAST_HOLE || h < LEAST_HOLE || 2 * box[4] < w * h)
         return 0;
-    return (double)own->top / (double)w >= SIDE_COVERED && (double)own->bottom / (double)w >= SIDE_COVERED &&
+    const int64_t top = ih_most(own->top[0], own->top[1]), bottom = ih_most(own->bottom[0], own->bottom[1]);
+    return (double)top / (double)w >= SIDE_COVERED && (double)bottom / (double)w >= SIDE_COVERED &&
            (double)own->left / (double)h >= SIDE_COVERED && (double)own->right / (double)h >= SIDE_COVERED;
 }
 

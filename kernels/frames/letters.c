@@ -167,9 +167,12 @@ int ih_find_shapes(const ih_frame *frame, const ih_components *parts, ih_pace *p
             status = part_joined(frame, parts, k, pace, arena, &all, shapes);
         if (status)
             return status;
-        if (kind == IH_KIND_BOX && shapes->count - before < 2)
-            shapes->count = before; /* one hole in a box is the box */
-        else if (kind != IH_KIND_RING && kind != IH_KIND_FIGURE)
+        const size_t holes = shapes->count - before;
+        const ih_layout_item *only = holes == 1 ? &shapes->items[before] : NULL;
+        const int is_filled = only && 2 * (int64_t)only->w * only->h >= box[2] * box[3];
+        if (kind == IH_KIND_BOX && (!holes || is_filled))
+            shapes->count = before; /* one hole in a box is the box, unless it is something in it */
+        else if (kind != IH_KIND_RING && kind != IH_KIND_FIGURE && !(kind == IH_KIND_BOX && only))
             continue;
         status = ih_append(shapes, box, kind, ih_fill_of(frame, box), 0);
         if (status)

@@ -8,6 +8,9 @@
 #define STRAIGHT 24     /* pixels: what is longer and thin is a rule, not a letter */
 #define TALLEST_TEXT 64 /* pixels */
 #define SIDE_STRAIGHT 0.55 /* of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8) */
+#define LONG_STRAIGHT 0.8  /* of the long sides of a low, wide box, whose corners may take more of its short ones: */
+#define SHORT_STRAIGHT 0.4 /* a button of 15 pixels with corners of 4 */
+#define WIDE_BOX 2         /* times as wide as high */
 #define LETTER_SPACING 0.1 /* of a letter's height: a small ring or box this near to a glyph is a glyph itself */
 #define LEAST_OUTLINE 9    /* pixels */
 #define LARGEST_GLYPH 40   /* pixels of a ring or box that may be a letter */
@@ -37,7 +40,8 @@ static int is_box(const ih_edges *edges, const int64_t box[4])
         left = fmax(left, straight_share(edges, x + i, y, h, edges->stride, IH_EDGE_ACROSS));
         right = fmax(right, straight_share(edges, x + w - 1 - i, y, h, edges->stride, IH_EDGE_ACROSS));
     }
-    return fmin(left, right) >= SIDE_STRAIGHT;
+    const int is_long = w >= WIDE_BOX * h && fmin(top, bottom) >= LONG_STRAIGHT;
+    return fmin(left, right) >= (is_long ? SHORT_STRAIGHT : SIDE_STRAIGHT);
 }
 
 static int any_edge(const ih_edges *edges, int64_t x, int64_t y, int64_t w, int64_t h)

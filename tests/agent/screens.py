@@ -41,6 +41,11 @@ class Canvas:
     ) -> None:
         self._draw.rectangle([x, y, x + w - 1, y + h - 1], outline=line, fill=fill)
 
+    def rounded(
+        self, x: int, y: int, w: int, h: int, radius: int, line: tuple[int, int, int], fill: tuple[int, int, int]
+    ) -> None:
+        self._draw.rounded_rectangle([x, y, x + w - 1, y + h - 1], radius, outline=line, fill=fill)
+
     def ring(self, x: int, y: int, size: int, line: tuple[int, int, int] = (90, 90, 90)) -> None:
         self._draw.ellipse([x, y, x + size - 1, y + size - 1], outline=line)
 

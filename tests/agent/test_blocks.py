@@ -69,6 +69,16 @@ def test_fields_that_share_a_border_are_separate_boxes() -> None:
     assert [box.w > 100 for box in boxes] == [True, False, True]
 
 
+def test_a_low_button_with_round_corners_is_a_box_also_where_it_touches_the_card_around_it() -> None:
+    canvas = Canvas()
+    for top in (20, 60):
+        canvas.rounded(20, top, 143, 31, 3, (187, 187, 187), WHITE)
+        canvas.rounded(42, top + 15 + (top == 20), 101, 14, 3, (164, 164, 164), (217, 217, 217))
+        canvas.text(58, top + 17, "Book for $452,", 8)
+    shapes = BlockFinder().find(canvas.frame()).shapes
+    assert sum(shape.kind == "box" and 96 <= shape.box.w <= 104 and shape.box.h >= 12 for shape in shapes) == 2
+
+
 @pytest.mark.parametrize("y", [36, 37, 38])
 def test_the_border_of_a_cell_is_no_letter_of_the_word_in_it(y: int) -> None:
     canvas, grey = Canvas(), (221, 221, 221)

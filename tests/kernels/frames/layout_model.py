@@ -29,6 +29,8 @@ _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
 _LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
 _SIDE_STRAIGHT = 0.55  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8)
+_LONG_STRAIGHT = 0.8  # of the long sides of a low, wide box, whose corners may take more of its short ones:
+_SHORT_STRAIGHT = 0.4  # a button of 15 pixels with corners of 4
 _SIDE_COVERED = 0.7  # of each side of a hole
 _LEAST_HOLE = 7  # pixels; smaller enclosed places are the insides of letters
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -56,9 +58,10 @@ def find_layout(pixels: Pixels, directed: NDArray[np.uint8]) -> tuple[list[Item]
         if kind in ("text", "figure", "box") and row[2] >= _STRAIGHT and row[3] >= _LEAST_JOINED:
             own = crop_component(runs, labels == number, row)
             parts = _part_joined(own, glyphs, pixels, row)
-        if kind == "box" and len(parts) < 2:
+        is_filled = len(parts) == 1 and 2 * parts[0][2] * parts[0][3] >= row[2] * row[3]
+        if kind == "box" and (not parts or is_filled):
             parts = [(*row[:4], kind, _fill(pixels, row), 0)]
-        elif kind in ("ring", "figure"):
+        elif kind in ("ring", "figure") or (kind == "box" and len(parts) == 1):
             parts.append((*row[:4], kind, _fill(pixels, row), 0))
         shapes.extend(parts)
     return _in_order(_find_lines(pixels, glyphs)), _in_order(shapes)
@@ -307,7 +310,9 @@ def outline_kind(across: NDArray[np.bool_], down: NDArray[np.bool_]) -> str:
     height, width = across.shape
     level, upright = down & ~across, across & ~down
     sides = (level[:3].mean(axis=1), level[-3:].mean(axis=1), upright[:, :3].mean(axis=0), upright[:, -3:].mean(axis=0))
-    if min(float(side.max()) for side in sides) >= _SIDE_STRAIGHT:
+    top, bottom, left, right = (float(side.max()) for side in sides)
+    is_long = width >= 2 * height and min(top, bottom) >= _LONG_STRAIGHT
+    if min(top, bottom) >= _SIDE_STRAIGHT and min(left, right) >= (_SHORT_STRAIGHT if is_long else _SIDE_STRAIGHT):
         return "box"
     if abs(height - width) <= max(2, width // 10) and width >= 10 and _is_ring(across | down):
         return "ring"
@@ -355,8 +360,8 @@ def enclosed_boxes(edges: NDArray[np.bool_]) -> list[Box]:
         mine = labels == number
         lengths = runs.end[mine] - runs.start[mine]
         rows = runs.row[mine]
-        top = lengths[rows <= y + 1].max() / w
-        bottom = lengths[rows >= y + h - 2].max() / w
+        free = np.bincount(rows - y, lengths, h)
+        top, bottom = free[:2].max() / w, free[-2:].max() / w
         left = np.count_nonzero(runs.start[mine] <= x + 1) / h
         right = np.count_nonzero(runs.end[mine] >= x + w - 1) / h
         if min(top, bottom, left, right) >= _SIDE_COVERED:
