@@ -14,14 +14,14 @@ from runtime.agent.elements import Element
 from runtime.agent.grams import spelling
 from runtime.agent.instruction_words import Word, parts_of
 from runtime.agent.lattice import Lattice
-from runtime.agent.quantities import exact_values, larger, number_in, signed_values, value_of
+from runtime.agent.quantities import exact_values, larger, number_said, signed_values, value_of
 from runtime.agent.words import COLOURS
 
 Floats = NDArray[np.float32]
 
 ALIKE = 11
 SPELLED = 5  # of ALIKE, what is no number
-_MOST_PARTS_OF_A_NUMBER = 5  # words and signs: -1,234.5
+_MOST_PARTS_OF_A_NUMBER = 8  # words and signs: Price: -$1,234.5
 
 
 def forget() -> None:
@@ -92,9 +92,9 @@ def _same_values(wanted: list[int | None], values: list[int | None]) -> NDArray[
 
 
 def _compare(made: Floats, wanted: list[float | None], elements: list[Element], parts: list[list[str]]) -> None:
-    """Fills in, for elements that are one number, whether a word is the same and how much larger the element's is."""
+    """Fills in, for elements that say one number, whether a word is the same and how much larger the element's is."""
     for column, part in enumerate(parts):
-        number = number_in(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
+        number = number_said(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
         if number is not None:
             made[:, column, 5] = [one == number for one in wanted]
             made[:, column, 6] = [0 if one is None else larger(number, one) for one in wanted]

@@ -57,6 +57,12 @@ def number_in(text: str) -> float | None:
     return float(digits) if digits.strip("-.") else None
 
 
+def number_said(text: str) -> float | None:
+    """Returns the number that a text is, or that stands behind its name: the price in "price:$45.00", not in "12:30"."""
+    name, _, rest = text.rpartition(":")
+    return number_in(rest if name[-1:].isalpha() else text)
+
+
 @lru_cache(maxsize=4096)
 def measure_of(text: str) -> tuple[str, tuple[float, ...]] | None:
     """Returns the unit and the size of a text such as -5, $1,200 or 2h 35m; None for what is no measure."""

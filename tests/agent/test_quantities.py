@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.agent.instruction_words import words_of
-from runtime.agent.quantities import exact_values, measure_of, signed_values, value_of
+from runtime.agent.quantities import exact_values, measure_of, number_said, signed_values, value_of
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,21 @@ def test_a_minus_belongs_to_a_number_unless_it_joins_two() -> None:
 def test_decimals_belong_to_the_number_before_them() -> None:
     assert [value for value in exact_values(words_of("less than $57.90, or -3.5")) if value] == [57.9, 90, -3.5, 5]
     assert exact_values(words_of("Item 7. 12 left"))[1:4] == [7, None, 12]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("$45.00", 45),
+        ("price:$45.10", 45.1),
+        ("Left: -3", -3),
+        ("at 12:30", None),
+        ("v2: beta", None),
+        ("3 left", None),
+    ],
+)
+def test_a_label_says_the_number_behind_its_colon(text: str, number: float | None) -> None:
+    assert number_said(text) == number
 
 
 @pytest.mark.parametrize(
