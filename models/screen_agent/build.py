@@ -50,7 +50,8 @@ class Scale:
     """How much of everything: pages and Pillow lines to read, processor minutes (the decider's of each round), episodes
     and steps of a task.
 
-    toolkit_episodes: of each kind of window; own_episodes: with the first round's agent, 0 for no such round.
+    least_steps: a page with fewer has more episodes; toolkit_episodes: of each kind of window; own_episodes: with the
+    first round's agent, 0 for no such round.
     """
 
     pages: int
@@ -59,12 +60,13 @@ class Scale:
     episodes: int
     steps: int
     decider_minutes: float
+    least_steps: int = 0
     toolkit_episodes: int = 0
     own_episodes: int = 0
     tasks: tuple[str, ...] = ()
 
 
-FULL = Scale(1000, 24_000, 38, 200, 2500, 55, toolkit_episodes=170, own_episodes=60)
+FULL = Scale(1000, 24_000, 60, 200, 2500, 55, least_steps=800, toolkit_episodes=170, own_episodes=60)
 SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, own_episodes=1, tasks=TASKS_OF_SMALL)
 
 
@@ -111,10 +113,8 @@ class Recipe:
     def demonstrations(self) -> Path:
         """Records what is missing; what was recorded before stays."""
         if not (self.work / "recorded").exists() and self.episodes == self.work / "episodes":
-            self._record_pages(self.scale.episodes)
-            if self.scale.toolkit_episodes:
-                command = [sys.executable, "-m", "models.screen_agent.toolkits.record", "--out", str(self.episodes)]
-                subprocess.run([*command, "--episodes", str(self.scale.toolkit_episodes)], check=True)
+            self._record_pages(self.scale.episodes, "--least-steps", str(self.scale.least_steps))
+            self._record_toolkits(self.scale.toolkit_episodes)
             (self.work / "recorded").touch()
         return self.episodes
 
@@ -130,7 +130,9 @@ class Recipe:
         )
         if not (folder / "recorded").exists():
             first.bundle(folder / "screen_agent.ihb")
-            self._record_pages(self.scale.own_episodes, "--agent", str(folder / "screen_agent.ihb"))
+            agent = ("--agent", str(folder / "screen_agent.ihb"))
+            self._record_pages(self.scale.own_episodes, *agent)
+            self._record_toolkits(min(self.scale.own_episodes, self.scale.toolkit_episodes), *agent)
             (folder / "recorded").touch()
         return folder / "decider.pt"
 
@@ -138,6 +140,11 @@ class Recipe:
         command = [sys.executable, "-m", "models.screen_agent.record", "--out", str(self.episodes)]
         command += ["--episodes", str(episodes), "--tasks", ",".join(self.scale.tasks)]
         subprocess.run([*command, *more], check=True)
+
+    def _record_toolkits(self, episodes: int, *more: str) -> None:
+        if episodes:
+            command = [sys.executable, "-m", "models.screen_agent.toolkits.record", "--out", str(self.episodes)]
+            subprocess.run([*command, "--episodes", str(episodes), *more], check=True)
 
     def looks(self) -> Looks:
         reader = SmallReader(LocalModel(self.reader()), ALPHABET)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.screen_agent.disturb import disturbance
-from models.screen_agent.episodes import SEED_PREFIX
+from models.screen_agent.episodes import SEED_PREFIX, read_shard
 from models.screen_agent.looks import MADE, SCALES, look_of
 from models.screen_agent.oracles.oracle import Oracle, tasks_with_oracle
 from models.screen_agent.own_mistakes import GUARD, Counts, OwnAgent, let_act, unpacked
@@ -39,6 +39,7 @@ TRIES = 3  # so many times the episodes of a shard are tried before it is left s
 MAX_STEPS = 70
 IDLE_TRIES = 8
 SHORT_WAIT_MS = 400
+MOST_TIMES = 4
 # Pages that move by themselves are never at rest.
 LIVE_TASKS = frozenset(["chase-circle", "moving-items", "stock-market", "simon-says", "hot-cold", "hover-shape"])
 LIVE_STEPS = 400
@@ -152,31 +153,59 @@ async def record_shard(
     return len(episodes), tried
 
 
-async def record(tasks: Sequence[str], shards: range, out: Path, name: str, own: OwnAgent | None = None) -> None:
-    """Records what is missing of `shards` of every task. A SIGTERM ends the browser and its X server, too."""
+async def record(
+    tasks: Sequence[str],
+    shards: range,
+    out: Path,
+    name: str,
+    own: OwnAgent | None = None,
+    least_steps: int = 0,
+) -> None:
+    """Records what is missing of `shards` of every task, and up to MOST_TIMES as many of those with fewer steps than
+    `least_steps`. A SIGTERM ends the browser and its X server, too."""
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     for shard in shards:
-        missing = [task for task in tasks if not (out / task / (shard_name(shard, own) + SUFFIX)).exists()]
-        if not missing:
-            continue
-        async with Workplace(SCALES[shard % len(SCALES)]) as place:
-            for task in missing:
-                began = time.monotonic()
-                try:
-                    kept, tried = await asyncio.wait_for(record_shard(place, task, shard, out, own), 600)
-                except (ChromiumFailed, TimeoutError, asyncio.TimeoutError) as error:
-                    print(f"{name} {task}: given up: {error}", file=sys.stderr, flush=True)
-                    break  # the browser may be gone: the next shard has a new one
-                took = time.monotonic() - began
-                told = "" if own is None else f", {own.counts}"
-                print(
-                    f"{name} shard {shard} zoom {place.scale:g} {task}: {kept} of {tried}, {took:.1f} s{told}",
-                    flush=True,
-                )
-                if own is not None:
-                    own.counts = Counts()
+        await record_at_one_zoom(tasks, shard, out, name, own)
+    counts = {task: steps_of(out, task) for task in tasks} if least_steps else {}
+    for shard in range(shards.stop, shards.start + MOST_TIMES * len(shards)):
+        short = [task for task in counts if counts[task] < least_steps]
+        if not short:
+            break
+        await record_at_one_zoom(short, shard, out, name, own)
+        for task in short:
+            counts[task] += steps_of(out, task, shard_name(shard, own))
+
+
+def steps_of(out: Path, task: str, name: str = "*") -> int:
+    """Returns how many steps were recorded of a task, in one shard or in all."""
+    return sum(len(episode.steps) for path in (out / task).glob(name + SUFFIX) for episode in read_shard(path))
+
+
+async def record_at_one_zoom(
+    tasks: Sequence[str], shard: int, out: Path, name: str, own: OwnAgent | None = None
+) -> None:
+    """Records one shard of every task that lacks it, in one browser."""
+    missing = [task for task in tasks if not (out / task / (shard_name(shard, own) + SUFFIX)).exists()]
+    if not missing:
+        return
+    async with Workplace(SCALES[shard % len(SCALES)]) as place:
+        for task in missing:
+            began = time.monotonic()
+            try:
+                kept, tried = await asyncio.wait_for(record_shard(place, task, shard, out, own), 600)
+            except (ChromiumFailed, TimeoutError, asyncio.TimeoutError) as error:
+                print(f"{name} {task}: given up: {error}", file=sys.stderr, flush=True)
+                break  # the browser may be gone: the next shard has a new one
+            took = time.monotonic() - began
+            told = "" if own is None else f", {own.counts}"
+            print(
+                f"{name} shard {shard} zoom {place.scale:g} {task}: {kept} of {tried}, {took:.1f} s{told}",
+                flush=True,
+            )
+            if own is not None:
+                own.counts = Counts()
 
 
 async def known_tasks() -> list[str]:
@@ -191,6 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="", help="training tasks, by name; default: all that have an oracle")
     parser.add_argument("--episodes", type=int, default=60, help="of each task (default 60)")
+    parser.add_argument(
+        "--least-steps",
+        type=int,
+        default=0,
+        help=f"more of tasks with fewer, up to {MOST_TIMES} times as many episodes",
+    )
     parser.add_argument("--first", type=int, default=0, help="leave out so many of them: another machine has them")
     parser.add_argument("--workers", type=int, default=2, help="processes, each with a Chromium of its own")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
@@ -207,12 +242,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             with tempfile.TemporaryDirectory(prefix="idlehands-recorder-") as folder:
                 own = None if chosen.agent is None else OwnAgent(unpacked(chosen.agent, Path(folder)), chosen.share)
-                asyncio.run(record(tasks, shards, chosen.out, chosen.name, own))
+                asyncio.run(record(tasks, shards, chosen.out, chosen.name, own, chosen.least_steps))
         except asyncio.CancelledError:
             return 143
         return 0
     command = [sys.executable, "-m", "models.screen_agent.record", "--episodes", str(chosen.episodes), "--workers", "1"]
-    command += ["--first", str(chosen.first), "--share", str(chosen.share)]
+    command += ["--first", str(chosen.first), "--share", str(chosen.share), "--least-steps", str(chosen.least_steps)]
     command += [] if chosen.agent is None else ["--agent", str(chosen.agent)]
     workers = [
         subprocess.Popen([*command, "--out", str(chosen.out), "--name", f"{n}:", "--tasks", ",".join(share)])

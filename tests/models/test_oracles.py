@@ -66,6 +66,23 @@ def test_half_of_the_short_waits_are_cut_short() -> None:
     assert record.cut_short(Click(3, 4), rng) == Click(3, 4)
 
 
+def test_of_pages_with_few_steps_more_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[tuple[int, tuple[str, ...]]] = []
+
+    async def one_zoom(tasks: list[str], shard: int, *more: object) -> None:
+        recorded.append((shard, tuple(tasks)))
+
+    steps = {"click-link": 10, "book-flight": 100}
+    monkeypatch.setattr(record, "record_at_one_zoom", one_zoom)
+    monkeypatch.setattr(record, "steps_of", lambda out, task, name="*": steps[task] * (2 if name == "*" else 1))
+    asyncio.run(record.record([*steps], range(2), tmp_path, "", least_steps=45))
+    both = ("click-link", "book-flight")
+    assert recorded == [(0, both), (1, both), *((shard, ("click-link",)) for shard in range(2, 5))]
+    recorded.clear()
+    asyncio.run(record.record([*steps], range(2), tmp_path, "", least_steps=1000))
+    assert [shard for shard, _ in recorded] == [*range(8)]
+
+
 def check_episode(episode: Episode) -> None:
     frames = decode(episode).frames
     assert frames.shape == (len(episode.steps), episode.height, episode.width, 4)
