@@ -58,7 +58,7 @@ def number_in(text: str) -> float | None:
 
 
 def number_said(text: str) -> float | None:
-    """Returns the number that a text is, or that stands behind its name: the price in "price:$45.00", not in "12:30"."""
+    """Returns the number that a text is or that follows its name: the price of "price:$45.00", none of "12:30"."""
     name, _, rest = text.rpartition(":")
     return number_in(rest if name[-1:].isalpha() else text)
 
