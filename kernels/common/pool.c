@@ -39,13 +39,14 @@ static struct {
     _Alignas(64) _Atomic uint32_t bell; /* workers sleep on it */
     _Atomic uint32_t sleepers;          /* whether any may: the caller need not ring otherwise */
     _Atomic uint32_t resting;           /* workers go to sleep at once */
-    _Atomic uint32_t crowded;           /* a worker was put on the caller's core */
+    _Atomic uint32_t crowded;           /* a worker has no core but the caller's */
     _Atomic int caller_core;
     _Alignas(64) description ring[RING];
     _Atomic uint64_t jobs, helped, late;
     /* the owner's only */
     _Alignas(64) _Atomic int owned;
     int started;
+    cpu_set_t allowed; /* set before the first worker starts */
     uint32_t generation;
     int64_t rest_ns, rest_until_ns, good_since_ns;
 } pool;
@@ -102,11 +103,17 @@ static int take(int worker, const uint32_t *only_generation)
     }
 }
 
-/* Whether this worker would only take the caller's time: the scheduler has put both on one core. */
-static int is_on_callers_core(void)
+/* Whether this worker would only take the caller's time: the scheduler has put both on one core, and there is no other. */
+static int is_in_the_callers_way(void)
 {
-    if (sched_getcpu() != GET(pool.caller_core))
+    const int core = sched_getcpu();
+    if (core != GET(pool.caller_core))
         return 0;
+    cpu_set_t others = pool.allowed;
+    if (core >= 0 && core < CPU_SETSIZE)
+        CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
+        return 0; /* moved to one of them */
     SET(pool.crowded, 1);
     return 1;
 }
@@ -117,7 +124,7 @@ static void *worker_main(void *argument)
     int64_t idle_since_ns = now_ns();
     prctl(PR_SET_NAME, "ih-pool");
     for (;;) {
-        int is_in_the_way = is_on_callers_core();
+        const int is_in_the_way = is_in_the_callers_way();
         if (!is_in_the_way && take(worker, NULL)) {
             atomic_fetch_add_explicit(&pool.helped, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&pool.done, 1, memory_order_seq_cst);
@@ -157,6 +164,8 @@ static void start_workers(int threads)
     static _Atomic int is_watched;
     if (!atomic_exchange(&is_watched, 1))
         pthread_atfork(NULL, NULL, forget_workers);
+    if (!pool.started)
+        sched_getaffinity(0, sizeof pool.allowed, &pool.allowed);
     pthread_attr_t attributes;
     sigset_t every, before;
     if (pthread_attr_init(&attributes))

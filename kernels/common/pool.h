@@ -9,7 +9,8 @@
  * A worker that loses its core in the middle of a chunk makes the caller wait. The caller then sleeps, which lets the
  * scheduler run the worker on the caller's core, and afterwards works alone for a while that doubles each time (REST_*):
  * beside a neighbour that keeps the second core busy, what is lost is a share of those rare attempts. A worker that the
- * scheduler has put on the caller's own core claims nothing and sleeps at once: there it could only take turns with it.
+ * scheduler has put on the caller's own core moves to another one; where there is none it claims nothing and sleeps at once,
+ * since it could only take turns with it.
  *
  * Who runs a chunk is not seen in the result: chunks are independent, so the bits are those of one thread.
  */
