@@ -166,6 +166,7 @@ static void start_workers(int threads)
         pthread_atfork(NULL, NULL, forget_workers);
     if (!pool.started)
         sched_getaffinity(0, sizeof pool.allowed, &pool.allowed);
+    SET(pool.caller_core, sched_getcpu());
     pthread_attr_t attributes;
     sigset_t every, before;
     if (pthread_attr_init(&attributes))

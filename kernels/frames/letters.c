@@ -168,11 +168,12 @@ int ih_find_shapes(const ih_frame *frame, const ih_components *parts, ih_pace *p
         if (status)
             return status;
         const size_t holes = shapes->count - before;
-        const ih_layout_item *only = holes == 1 ? &shapes->items[before] : NULL;
-        const int is_filled = only && 2 * (int64_t)only->w * only->h >= box[2] * box[3];
-        if (kind == IH_KIND_BOX && (!holes || is_filled))
-            shapes->count = before; /* one hole in a box is the box, unless it is something in it */
-        else if (kind != IH_KIND_RING && kind != IH_KIND_FIGURE && !(kind == IH_KIND_BOX && only))
+        if (kind == IH_KIND_BOX && holes == 1) {
+            const ih_layout_item *hole = &shapes->items[before];
+            if (2 * (int64_t)hole->w * hole->h >= box[2] * box[3])
+                shapes->count = before; /* it is the inside of the box; a smaller one is something in it */
+        }
+        if (kind == IH_KIND_BOX ? holes > 1 : kind != IH_KIND_RING && kind != IH_KIND_FIGURE)
             continue;
         status = ih_append(shapes, box, kind, ih_fill_of(frame, box), 0);
         if (status)

@@ -17,7 +17,7 @@ from models.screen_agent.record import record_shard
 from models.screen_agent.workplace import Workplace
 from runtime.desktop.episodes import Episode
 from runtime.evaluation.miniwob import task_lists
-from runtime.wire.actions import Click, Wait, position
+from runtime.wire.actions import Click, Scroll, Wait, position
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
 TASKS = ("login-user", "click-tab-2", "drag-items")
@@ -47,14 +47,22 @@ def test_a_disturbed_zoomed_recording_is_right_at_every_step(tmp_path: Path, mon
         check_episode(episode)
 
 
-def test_the_wheel_is_turned_a_page_at_most_and_past_nothing() -> None:
-    async def tried() -> list[tuple[int, float]]:
+def test_the_wheel_is_not_turned_past_what_is_sought_and_back() -> None:
+    async def played() -> list[Episode]:
         async with Workplace(1.0) as place:
-            return [await success_of(place, task, 4) for task in ("social-media", "order-food")]
+            await record.open_page(place, "social-media")
+            return [
+                await record.record_episode(
+                    place, "social-media", seed, random.Random(seed), disturbed=False, plain=True
+                )
+                for seed in (f"wheel-{number}" for number in range(8))
+            ]
 
-    for good, steps in asyncio.run(tried()):
-        assert good == 4
-        assert steps < 16
+    episodes = asyncio.run(played())
+    turns = [[step.label.dy for step in one.steps if isinstance(step.label, Scroll)] for one in episodes]
+    assert all(one.success for one in episodes)
+    assert any(turns)
+    assert {dy for one in turns for dy in one} == {1}
 
 
 def test_half_of_the_short_waits_are_cut_short() -> None:

@@ -133,22 +133,22 @@ async def record_episode(
             await screen.settle()
             continue
         fields = harmless(told, shown.spec)
-        wrong: Action | None = None
+        other: Action | None = None  # to be done in place of the label, right or wrong
         if own is not None:
             act = own.would(pixels)
             if act is not None and (agrees(act, move) or does_no_harm(act, fields)) and own.lets(task, act, move, rng):
-                wrong = act
+                other = act
         elif disturbed:
-            wrong = disturbance(task, move.label, fields, size, rng)
+            other = disturbance(task, move.label, fields, size, rng)
         is_done = isinstance(move.label, Done)
-        taken = move.label if is_done or wrong is None else wrong
+        taken = move.label if is_done or other is None else other
         if not is_done and not await screen.apply(taken):
             idle += 1
             continue
-        is_right = is_done or wrong is None or agrees(wrong, move)
+        is_right = taken is move.label or agrees(taken, move)
         if own is not None:
             own.did(taken)
-            if taken is wrong:
+            if taken is other:
                 own.counts.right += is_right
                 own.counts.wrong += not is_right
         way.did(taken)

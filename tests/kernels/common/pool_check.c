@@ -147,11 +147,6 @@ int main(int argc, char **argv)
             printf("a forked child failed: %d\n", status), exit(1);
     }
     ih_pool_counts counts = ih_pool_count();
-    for (int n = 0; n < 1000 && !counts.chunks_of_workers; n++) { /* on a busy machine there may long be no core for one */
-        usleep(20000);
-        run_jobs(0, 20);
-        counts = ih_pool_count();
-    }
     if (!counts.chunks_of_workers)
         printf("no worker ever did anything\n"), exit(1);
     printf("%llu jobs, %llu chunks by workers, %llu late\n", (unsigned long long)counts.jobs,

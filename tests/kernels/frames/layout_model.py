@@ -58,10 +58,10 @@ def find_layout(pixels: Pixels, directed: NDArray[np.uint8]) -> tuple[list[Item]
         if kind in ("text", "figure", "box") and row[2] >= _STRAIGHT and row[3] >= _LEAST_JOINED:
             own = crop_component(runs, labels == number, row)
             parts = _part_joined(own, glyphs, pixels, row)
-        is_filled = len(parts) == 1 and 2 * parts[0][2] * parts[0][3] >= row[2] * row[3]
-        if kind == "box" and (not parts or is_filled):
-            parts = [(*row[:4], kind, _fill(pixels, row), 0)]
-        elif kind in ("ring", "figure") or (kind == "box" and len(parts) == 1):
+        is_whole = kind in ("ring", "figure") or (kind == "box" and len(parts) < 2)
+        if kind == "box" and len(parts) == 1 and 2 * parts[0][2] * parts[0][3] >= row[2] * row[3]:
+            parts = []  # it is the inside of the box; a smaller one is something in it
+        if is_whole:
             parts.append((*row[:4], kind, _fill(pixels, row), 0))
         shapes.extend(parts)
     return _in_order(_find_lines(pixels, glyphs)), _in_order(shapes)
