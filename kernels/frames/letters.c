@@ -95,6 +95,14 @@ static void clear_rim(const mask *letters, const int64_t box[4])
     }
 }
 
+static int may_hold_letters(const ih_components *parts, int64_t number)
+{
+    const int64_t *box = parts->boxes[number];
+    const int kind = parts->kinds[number];
+    return kind != IH_KIND_RING && kind != IH_KIND_LINE &&
+           (kind != IH_KIND_BOX || ih_most(box[2], box[3]) >= LEAST_LABELLED);
+}
+
 /* All but rings, rules, rims of boxes, and straight lines of what is wide. What stands in a box may touch its rim (a label
  * one pixel from it does), so the inside of a box stays. */
 int ih_find_letters(const ih_edges *edges, const ih_components *parts, ih_pace *pace, uint8_t *letters)
@@ -105,21 +113,17 @@ int ih_find_letters(const ih_edges *edges, const ih_components *parts, ih_pace *
         if (ih_pace_stops(pace, edges->w / 8))
             return IH_PREEMPTED;
     }
-    for (int64_t k = 0; k < parts->count; k++) {
-        const int64_t *box = parts->boxes[k];
-        const int kind = parts->kinds[k];
-        if (kind == IH_KIND_RING || kind == IH_KIND_LINE ||
-            (kind == IH_KIND_BOX && ih_most(box[2], box[3]) < LEAST_LABELLED))
-            continue;
-        for (int64_t i = parts->first[k]; i < parts->first[k + 1]; i++) {
+    for (int64_t k = 0; k < parts->count; k++)
+        for (int64_t i = parts->first[k]; may_hold_letters(parts, k) && i < parts->first[k + 1]; i++) {
             const int64_t run = parts->members[i], start = parts->runs.start[run], length = parts->runs.end[run] - start;
             memset(letters + parts->runs.row[run] * edges->w + start, 1, (size_t)length);
             if (ih_pace_stops(pace, 5 + length / 16))
                 return IH_PREEMPTED;
         }
-        if ((box[2] >= WIDE || box[3] >= WIDE) && clear_straight(edges, parts, k, pace, &all))
+    for (int64_t k = 0; k < parts->count; k++) /* a border's other side may lie in another component */
+        if (may_hold_letters(parts, k) && ih_most(parts->boxes[k][2], parts->boxes[k][3]) >= WIDE &&
+            clear_straight(edges, parts, k, pace, &all))
             return IH_PREEMPTED;
-    }
     for (int64_t k = 0; k < parts->count; k++)
         if (parts->kinds[k] == IH_KIND_BOX) {
             clear_rim(&all, parts->boxes[k]);

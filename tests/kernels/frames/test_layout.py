@@ -74,6 +74,7 @@ def check(pixels: Pixels, finder: kernel.LayoutFinder) -> None:
 
 @given(pictures())
 @example(np.zeros((1, 1, 4), np.uint8))
+@example(drawn(np.random.default_rng(801), 64, 16))  # the other side of a border is another component
 def test_equal_to_the_model(pixels: Pixels) -> None:
     check(pixels, FINDER)
 
