@@ -26,9 +26,10 @@ static void clear(const mask *letters, int64_t left, int64_t top, int64_t right,
 }
 
 /* The other side of a border, whose edge is broken where text touches it: clears what there is of it within THICKEST of an
- * edge of `kind` at (x, y) that goes on for `count` pixels, upright or level, if that is half of it or more. */
+ * edge of `kind` at (x, y) that goes on for `count` pixels, upright or level, if that is half of it or more. `reach`, unless
+ * NULL, is set to how far the last of them is to the left or above, and to the right or below. */
 static int clear_beside(const ih_edges *edges, int64_t x, int64_t y, int64_t count, int kind, ih_pace *pace,
-                        const mask *letters)
+                        const mask *letters, int64_t reach[2])
 {
     const int64_t down = kind == IH_EDGE_ACROSS, across = !down;
     for (int64_t apart = -THICKEST; apart <= THICKEST; apart++) {
@@ -38,9 +39,13 @@ static int clear_beside(const ih_edges *edges, int64_t x, int64_t y, int64_t cou
             continue;
         for (int64_t i = 0; i < count; i++)
             same += edges->at[(top + i * down) * edges->stride + left + i * across] == kind;
-        for (int64_t i = 0; i < count && 2 * same >= count; i++)
+        if (2 * same < count)
+            continue;
+        for (int64_t i = 0; i < count; i++)
             if (edges->at[(top + i * down) * edges->stride + left + i * across] == kind)
                 letters->at[(top + i * down) * letters->w + left + i * across] = 0;
+        if (reach)
+            reach[apart > 0] = ih_most(reach[apart > 0], apart > 0 ? apart : -apart);
     }
     return ih_pace_stops(pace, 2 * THICKEST * count) ? IH_PREEMPTED : IH_DONE;
 }
@@ -60,7 +65,7 @@ static int clear_straight(const ih_edges *edges, const ih_components *parts, int
                     end++;
                 if (end - x >= LEAST_STROKE) {
                     clear(letters, x, y, end, y + 1);
-                    if (clear_beside(edges, x, y, end - x, IH_EDGE_DOWN, pace, letters))
+                    if (clear_beside(edges, x, y, end - x, IH_EDGE_DOWN, pace, letters, NULL))
                         return IH_PREEMPTED;
                 }
             } else if (row[x] == IH_EDGE_ACROSS && (y == 0 || row[x - edges->stride] != IH_EDGE_ACROSS)) {
@@ -69,7 +74,7 @@ static int clear_straight(const ih_edges *edges, const ih_components *parts, int
                     bottom++;
                 if (bottom - y >= LEAST_STROKE) {
                     clear(letters, x, y, x + 1, bottom);
-                    if (clear_beside(edges, x, y, bottom - y, IH_EDGE_ACROSS, pace, letters))
+                    if (clear_beside(edges, x, y, bottom - y, IH_EDGE_ACROSS, pace, letters, NULL))
                         return IH_PREEMPTED;
                 }
                 if (ih_pace_stops(pace, 4 * (bottom - y)))
@@ -82,17 +87,24 @@ static int clear_straight(const ih_edges *edges, const ih_components *parts, int
     return IH_DONE;
 }
 
-static void clear_rim(const mask *letters, const int64_t box[4])
+/* The four sides of a box and its corners, which are round the farther in the thicker its border is. */
+static int clear_rim(const ih_edges *edges, const int64_t box[4], ih_pace *pace, const mask *letters)
 {
     const int64_t x = box[0], y = box[1], w = box[2], h = box[3], rim = ih_least(w, h) >= 18 ? 4 : 3;
+    int64_t left[2] = {0, 0}, right[2] = {0, 0};
     clear(letters, x, y, x + w, y + 2);
     clear(letters, x, y + h - 2, x + w, y + h);
     clear(letters, x, y, x + 2, y + h);
     clear(letters, x + w - 2, y, x + w, y + h);
+    if (clear_beside(edges, x, y, h, IH_EDGE_ACROSS, pace, letters, left) ||
+        clear_beside(edges, x + w - 1, y, h, IH_EDGE_ACROSS, pace, letters, right))
+        return IH_PREEMPTED;
     for (int corner = 0; corner < 4; corner++) {
-        const int64_t left = corner & 1 ? x + w - rim : x, top = corner & 2 ? y + h - rim : y;
-        clear(letters, left, top, left + rim, top + rim);
+        const int64_t round = rim + (corner & 1 ? right[0] : left[1]);
+        const int64_t from = corner & 1 ? x + w - round : x, top = corner & 2 ? y + h - round : y;
+        clear(letters, from, top, from + round, top + round);
     }
+    return IH_DONE;
 }
 
 static int may_hold_letters(const ih_components *parts, int64_t number)
@@ -126,8 +138,7 @@ int ih_find_letters(const ih_edges *edges, const ih_components *parts, ih_pace *
             return IH_PREEMPTED;
     for (int64_t k = 0; k < parts->count; k++)
         if (parts->kinds[k] == IH_KIND_BOX) {
-            clear_rim(&all, parts->boxes[k]);
-            if (ih_pace_stops(pace, 20 + 2 * parts->boxes[k][3]))
+            if (clear_rim(edges, parts->boxes[k], pace, &all) || ih_pace_stops(pace, 20 + 2 * parts->boxes[k][3]))
                 return IH_PREEMPTED;
         }
     return IH_DONE;

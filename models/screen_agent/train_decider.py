@@ -37,6 +37,7 @@ SEED = 20_260_002
 HELD_OUT = 12  # one episode in so many is measured on, never trained on
 RATE = 1e-3
 _MEAN_OF = 1000  # steps over which the weights' running mean goes
+_MOST_RARE = 3.0  # times as often as its share, a rare kind of action
 _LOOKED_AT = 2500  # held-out steps that say which pages are hard
 _BETWEEN_LOOKS = 4.0  # minutes
 
@@ -249,6 +250,7 @@ class Parts:
         self.seen: list[Sample] = []
         self.measured: list[Sample] = []
         self.counts: dict[str, int] = defaultdict(int)
+        self.kinds: dict[tuple[str, int], int] = defaultdict(int)
         self.hardness: dict[str, float] = {}
 
     def take(self, samples: Sequence[Sample]) -> None:
@@ -258,13 +260,17 @@ class Parts:
             else:
                 self.seen.append(sample)
                 self.counts[sample.task] += 1
+                self.kinds[sample.task, sample.label.kind] += 1
 
     def weights(self) -> NDArray[np.float64]:
         """Returns the chance of each sample to be drawn: a task's share grows with the root of its samples, and with
-        the share of its held-out ones that are wrong."""
+        the share of its held-out ones that are wrong; a kind that is rare in its task (the one click after many waits)
+        is drawn more often."""
         rare = np.array(
             [
-                (0.15 + min(0.6, self.hardness.get(one.task, 0.5))) / math.sqrt(self.counts[one.task])
+                (0.15 + min(0.6, self.hardness.get(one.task, 0.5)))
+                / math.sqrt(self.counts[one.task])
+                * min(_MOST_RARE, math.sqrt(self.counts[one.task] / self.kinds[one.task, one.label.kind]))
                 for one in self.seen
             ]
         )

@@ -27,6 +27,7 @@ from models.screen_agent.reading_texts import ALPHABET, held_out
 from runtime.agent.strips import HEIGHT, STEP, strip
 
 SEED = 20_260_001
+CLIPPED = 0.3  # of the lines that begin with a minus
 _CLASS = {character: index + 1 for index, character in enumerate(ALPHABET)}
 _LOOK_THE_SAME = str.maketrans("●", "•")  # native-scale contrast cannot tell a large bullet from a disc
 
@@ -64,6 +65,8 @@ def batch_of(lines: list[Line], dice: np.random.Generator | None) -> tuple[torch
         image = line.strip.astype(np.float32) / 255
         across = down = 0
         if dice is not None:
+            if line.text[0] == "-" and dice.random() < CLIPPED:
+                shorten_sign(image, int(dice.integers(1, 3)))
             across, down = int(dice.integers(-3, 4)), int(dice.choice((-1, 0, 0, 0, 1)))
             image = image ** float(np.exp(dice.normal(0, 0.25))) * float(dice.uniform(0.75, 1))
             if dice.random() < 0.15:
@@ -73,6 +76,14 @@ def batch_of(lines: list[Line], dice: np.random.Generator | None) -> tuple[torch
     classes = [_CLASS[character] for line in lines for character in line.text]
     lengths = torch.tensor([len(line.text) for line in lines])
     return torch.from_numpy(made.clip(0, 1))[:, None], torch.tensor(classes), lengths
+
+
+def shorten_sign(image: NDArray[np.float32], by: int) -> None:
+    """Takes columns off the sign at the left of a line, as a field's border does that it touches; one column stays."""
+    inked = np.flatnonzero(image.max(axis=0) > 0.2)
+    gaps = np.flatnonzero(np.diff(inked) > 1)
+    sign = inked[: gaps[0] + 1] if gaps.size else inked[:0]
+    image[:, sign[: max(0, min(by, len(sign) - 1))]] = 0
 
 
 def decoded(logits: torch.Tensor) -> list[str]:

@@ -135,9 +135,14 @@ class _Line:
 
 def _of_dots(found: Sequence[Element]) -> list[Box]:
     """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it."""
-    said = [one.box.centre for one in found if len(one.text) > 1]
-    boxes = [one.box for one in found if one.kind in _OF_DOTS and len(one.text) <= 1]
+    said = [one.box.centre for one in found if _is_said(one.text)]
+    boxes = [one.box for one in found if one.kind in _OF_DOTS and not _is_said(one.text)]
     return [box for box, held in zip(boxes, held_by(boxes, said), strict=True) if not held]
+
+
+def _is_said(text: str) -> bool:
+    """Whether a reading is words: one letter may be a mark, and a line between two dots is read as "••"."""
+    return len(text) > 1 and any(letter.isalnum() for letter in text)
 
 
 def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:

@@ -193,7 +193,7 @@ def _said_text(answer: Answer, words: Sequence[Word], instruction: str, form: st
     """Returns the likeliest words of the instruction, or a form of them."""
     if not words:
         return "", 0.0
-    start, end, sure = _span(answer.starts, answer.ends)
+    start, end, sure = _span(answer.starts, answer.ends, [word.quoted for word in words])
     return in_form(instruction[words[start].start : words[end].end], form), sure
 
 
@@ -202,8 +202,14 @@ def in_form(text: str, form: str) -> str:
     return as_keys(text) if form == "keys" else as_colour(text) if form == "colour" else text
 
 
-def _span(starts: Floats, ends: Floats) -> tuple[int, int, float]:
+def _span(starts: Floats, ends: Floats, quoted: Sequence[bool]) -> tuple[int, int, float]:
+    """Returns the likeliest first and last word, and how likely. What is quoted is typed as a whole."""
     count = len(starts)
+    is_quoted = np.array(quoted, dtype=np.bool_)
+    inside = is_quoted[1:] & is_quoted[:-1]
+    starts, ends = starts.copy(), ends.copy()
+    starts[1:][inside] = 0
+    ends[:-1][inside] = 0
     together = np.triu(starts[:, None] * ends[None, :])
     together = together * (np.arange(count)[None, :] - np.arange(count)[:, None] < _MOST_WORDS_TYPED)
     start, end = divmod(int(together.argmax()), count)

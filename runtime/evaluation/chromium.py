@@ -53,7 +53,10 @@ def find_chromium() -> str:
 class Chromium:
     """One browser with one page. `command()` speaks DevTools; `on_event` gets every event of the page."""
 
-    def __init__(self, process: asyncio.subprocess.Process, to_fd: int, from_fd: int, profile: str) -> None:
+    def __init__(
+        self, display: str, process: asyncio.subprocess.Process, to_fd: int, from_fd: int, profile: str
+    ) -> None:
+        self.display = display
         self._process = process
         self._to_fd, self._from_fd = to_fd, from_fd
         self._profile = profile
@@ -91,7 +94,7 @@ class Chromium:
         )
         os.close(child_in)
         os.close(child_out)
-        browser = cls(process, to_child, from_child, profile)
+        browser = cls(display, process, to_child, from_child, profile)
         try:
             await browser._attach()
         except BaseException:

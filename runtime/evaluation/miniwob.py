@@ -3,7 +3,7 @@
     open(task) ─► start(seed) ─► [the agent works the window] ─► finished() -> Finish(raw_reward, elapsed_s)
 
 The page's instruction area, reward display, click dot and end cover are hidden, so that an agent that sees the window's
-pixels sees the task alone. Times are the page's own clock: from the first painted frame to the reward.
+pixels sees the task alone. Times are the page's own clock: from the first frame that the display shows to the reward.
 MiniWoB++: Liu et al., "Reinforcement learning on web interfaces using workflow-guided exploration", ICLR 2018.
 """
 
@@ -23,12 +23,14 @@ from typing import Any
 
 from runtime.errors import RuntimeFault
 from runtime.evaluation.chromium import COMMAND_TIMEOUT_S, Chromium, ChromiumFailed, page_url
+from runtime.evaluation.shown import looking_at
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+SHOWN_S = 0.5  # the most that is waited for a page to show
 GRADED_SUCCESS = 0.8  # for tasks whose reward is a distance
 _BINDING = "idlehandsEpisode"
 _HIDE = """
@@ -56,7 +58,7 @@ _START = """(async () => {{
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const told = core.getUtterance();
   const utterance = typeof told === 'string' ? told : told.utterance;
-  return {{utterance, at: performance.now(), limit: core.EPISODE_MAX_TIME}};
+  return {{utterance, limit: core.EPISODE_MAX_TIME}};
 }})()"""
 
 
@@ -68,7 +70,7 @@ class PageMissing(RuntimeFault):
 
 @dataclass(frozen=True)
 class Finish:
-    """How an episode ended. `elapsed_s` runs from the first painted frame to the reward."""
+    """How an episode ended. `elapsed_s` runs from the first frame that the display shows to the reward."""
 
     raw_reward: float
     elapsed_s: float
@@ -152,11 +154,14 @@ class MiniwobDriver:
         self._task = task
 
     async def start(self, seed: str, max_time_s: float | None = None) -> Started:
-        """Starts the episode of `seed` and returns once it is painted; `max_time_s` raises the page's own limit."""
+        """Starts the episode of `seed` and returns once the display shows it; `max_time_s` raises its own limit."""
         self._finish = asyncio.get_running_loop().create_future()
         max_time = "window.idlehandsMaxTime" if max_time_s is None else str(int(max_time_s * 1000))
-        told: dict[str, Any] = await self._browser.evaluate(_START.format(max_time=max_time, seed=json.dumps(seed)))
-        self._started_at_ms = told["at"]
+        with looking_at(self._browser.display) as screen:
+            before = await screen.at_rest(SHOWN_S)
+            told: dict[str, Any] = await self._browser.evaluate(_START.format(max_time=max_time, seed=json.dumps(seed)))
+            await screen.changed(before, SHOWN_S)  # what the browser has painted is not there at once
+            self._started_at_ms = await self._browser.evaluate("performance.now()")
         return Started(self._task, seed, told["utterance"], told["limit"] / 1000)
 
     async def finished(self) -> Finish:

@@ -86,6 +86,12 @@ def test_text_is_copied_read_or_spelled(source: str, own: str, text: str) -> Non
     assert plan.action == Type(text)
 
 
+def test_what_is_quoted_is_typed_as_a_whole() -> None:
+    cut = answer("type")
+    cut = dataclasses.replace(cut, ends=cut.starts)  # the likeliest last word is Ann, too
+    assert plan_of(cut, ELEMENTS, WORDS, INSTRUCTION, ALPHABET).action == Type("Ann Lee")
+
+
 def test_what_was_computed_may_be_typed() -> None:
     plan = plan_of(answer("type", source="screen", text=2), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
     assert plan.action == Type("7")

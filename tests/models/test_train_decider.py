@@ -13,13 +13,14 @@ from runtime.agent.deeds import Memory, keys_of
 from runtime.agent.features import look_of
 from runtime.agent.small_reader import SmallReader
 from runtime.desktop.episodes import Episode
-from runtime.wire.actions import Click
+from runtime.wire.actions import Click, Wait
 from tests.models.test_screen_agent_recipe import ELEMENTS, INSTRUCTION, SilentModel, step
 
 torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
 from models.screen_agent.batches import on_larger_screen  # noqa: E402
-from models.screen_agent.train_decider import train  # noqa: E402
+from models.screen_agent.train_decider import Parts, train  # noqa: E402
+from models.screen_agent.train_reader import shorten_sign  # noqa: E402
 
 
 def test_what_is_trained_already_tells_the_same_record(tmp_path: Path) -> None:
@@ -52,3 +53,22 @@ def test_a_look_on_a_larger_screen_is_what_would_be_seen_there() -> None:
     on_larger_screen(small, 3.0, 2.0)
     for name, values in small.items():
         assert np.allclose(values, large[name], atol=1e-6), name
+
+
+def test_a_kind_that_is_rare_in_its_task_is_drawn_more_often() -> None:
+    reader = SmallReader(SilentModel(), ALPHABET)  # type: ignore[arg-type]
+    data = Parts()
+    for number, action in enumerate([Click(50, 30), *[Wait(50)] * 20]):
+        shown = [step(action, [(20, 20, 60, 20)] if number == 0 else [])]
+        data.take(of_episode(Episode("page", "train-1", INSTRUCTION, 1.0, 120, 60, 1.0, True, shown), reader))
+    click, *waits = data.weights()
+    assert click == pytest.approx(3 / 1.0247 * waits[0], rel=1e-3)
+
+
+def test_a_field_takes_columns_off_a_sign_and_leaves_one() -> None:
+    line = np.zeros((24, 20), np.float32)
+    line[11, 3:7] = line[6:18, 9:12] = 1
+    shorten_sign(line, 2)
+    assert np.flatnonzero(line.max(axis=0)).tolist() == [5, 6, 9, 10, 11]
+    shorten_sign(line, 2)
+    assert np.flatnonzero(line.max(axis=0)).tolist() == [6, 9, 10, 11]

@@ -125,9 +125,13 @@ def _letters(
                 strip[...] = False
             for strip in (glyphs[y : y + h, x : x + 2], glyphs[y : y + h, x + w - 2 : x + w]):
                 strip[...] = False
-            for top in (y, y + h - rim):
-                for left in (x, x + w - rim):
-                    glyphs[top : top + rim, left : left + rim] = False
+            # Corners are round the farther in the thicker the border is.
+            for side, inward in ((x, 1), (x + w - 1, -1)):
+                far = _clear_beside(glyphs.T, edges.T, side, slice(y, y + h), _ACROSS)
+                deep = rim + max(apart * inward for apart in far)
+                left = x if inward == 1 else max(0, x + w - deep)
+                for top in (y, max(0, y + h - deep)):
+                    glyphs[top : top + deep, left : left + deep] = False
     return glyphs
 
 
@@ -141,10 +145,21 @@ def _clear_straight(glyphs: Mask, edges: NDArray[np.uint8], wide: Mask) -> None:
             if end - start < _STRAIGHT // 2 or not inside[row, start]:
                 continue
             letters[row, start:end] = False
-            for beside in range(max(0, row - _THICKEST), min(len(seen), row + _THICKEST + 1)):
-                same = seen[beside, start:end] == kind
-                if beside != row and 2 * np.count_nonzero(same) >= end - start:
-                    letters[beside, start:end] &= ~same
+            _clear_beside(letters, seen, row, slice(start, end), kind)
+
+
+def _clear_beside(letters: Mask, seen: NDArray[np.uint8], row: int, part: slice, kind: np.uint8) -> list[int]:
+    """Clears what there is of a border's other side, up to _THICKEST from a row of it, where that is half of it.
+
+    Returns how far each lies, 0 among them.
+    """
+    found = [0]
+    for beside in range(max(0, row - _THICKEST), min(len(seen), row + _THICKEST + 1)):
+        same = seen[beside, part] == kind
+        if beside != row and 2 * np.count_nonzero(same) >= part.stop - part.start:
+            letters[beside, part] &= ~same
+            found.append(beside - row)
+    return found
 
 
 def crop_component(runs: Runs, mine: Mask, row: list[int]) -> Mask:
