@@ -1,11 +1,12 @@
-/* Where neighbouring pixels differ by 32 or more in some channel: see layout.h. Two plain loops a row, which compilers
- * turn into vectors of whatever the machine has: differences of bytes, then one bit a pixel. */
+/* Where neighbouring pixels differ in some channel: see layout.h. Two plain loops a row, which compilers turn into vectors of
+ * whatever the machine has: which bytes differ, then one bit a pixel. */
 #include "frames/layout.h"
 
 #include <string.h>
 
-#define EDGE_BITS 0x00E0E0E0u /* of a difference of 32 or more; the padding byte is masked */
-#define PART 256              /* pixels of a row that are looked at together */
+#define LEAST 24             /* of 255: a toolkit's soft rim goes from white to grey in two steps of 25 and 13 */
+#define CHANNELS 0x00010101u /* the padding byte is masked */
+#define PART 256             /* pixels of a row that are looked at together */
 
 /* Sets `bit` in edges (count) where first and second (count, 4) differ. */
 static void differ(const uint8_t *restrict first, const uint8_t *restrict second, int count, uint8_t bit,
@@ -14,12 +15,12 @@ static void differ(const uint8_t *restrict first, const uint8_t *restrict second
     uint8_t apart[PART * 4];
     for (int i = 0; i < count * 4; i++) {
         const uint8_t a = first[i], b = second[i];
-        apart[i] = (uint8_t)((a > b ? a : b) - (a > b ? b : a));
+        apart[i] = (uint8_t)((a > b ? a : b) - (a > b ? b : a)) >= LEAST;
     }
     for (int i = 0; i < count; i++) {
         uint32_t whole;
         memcpy(&whole, apart + i * 4, 4);
-        edges[i] |= (whole & EDGE_BITS) ? bit : 0;
+        edges[i] |= (whole & CHANNELS) ? bit : 0;
     }
 }
 

@@ -25,8 +25,8 @@ _ARENA_BYTES = 1 << 21  # to begin with
 
 
 def find_edges(pixels: Frame, gate: GateToken | None = None) -> Edges:
-    """Returns (h, w) uint8 for pixels (h, w, 4): bit 0 where the right neighbour differs by 32 in some channel, bit 1
-    where the lower one does.
+    """Returns (h, w) uint8 for pixels (h, w, 4): bit 0 where the right neighbour differs by 24 or more in some
+    channel, bit 1 where the lower one does.
 
     Raises TypeError, ValueError, GateClosed.
     """

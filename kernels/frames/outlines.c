@@ -7,7 +7,7 @@
 
 #define STRAIGHT 24     /* pixels: what is longer and thin is a rule, not a letter */
 #define TALLEST_TEXT 64 /* pixels */
-#define SIDE_STRAIGHT 0.55 /* of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8) */
+#define SIDE_STRAIGHT 0.5  /* of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 7) */
 #define LONG_STRAIGHT 0.8  /* of the long sides of a low, wide box, whose corners may take more of its short ones: */
 #define SHORT_STRAIGHT 0.4 /* a button of 15 pixels with corners of 4 */
 #define WIDE_BOX 2         /* times as wide as high */

@@ -59,6 +59,31 @@ def test_outlines_are_told_apart_and_their_labels_are_found() -> None:
     assert len(layout.texts) == 1
 
 
+def test_a_toolkits_soft_rim_is_a_border() -> None:
+    """Tk's sunken field: dark above and left; below and right from white to the window's grey in two small steps."""
+    canvas = Canvas(paper=(217, 217, 217))
+    canvas.box(20, 20, 196, 24, line=(230, 230, 230), fill=WHITE)
+    canvas.box(20, 20, 196, 1, line=(153, 153, 153))
+    canvas.box(20, 20, 1, 24, line=(153, 153, 153))
+    boxes = [shape.box for shape in BlockFinder().find(canvas.frame()).shapes if shape.kind == "box"]
+    assert len(boxes) == 1
+    assert abs(boxes[0].right - 216) <= 1
+    assert abs(boxes[0].bottom - 44) <= 1
+
+
+def test_a_number_at_the_thick_round_rim_of_a_focused_field_stands_alone() -> None:
+    canvas = Canvas()
+    canvas.box(20, 20, 150, 24, line=(150, 150, 150))
+    canvas.rounded(22, 22, 146, 20, 4, (16, 16, 16), (16, 16, 16))
+    canvas.rounded(24, 24, 142, 16, 3, WHITE, WHITE)
+    x, y, w, h = canvas.text(26, 26, "14", 11, (80, 80, 80))
+    (found,) = (text.box for text in BlockFinder().find(canvas.frame()).texts)
+    assert found.x >= 24
+    assert found.right <= x + w + 1
+    assert y - 1 <= found.y
+    assert found.bottom <= y + h + 1
+
+
 def test_fields_that_share_a_border_are_separate_boxes() -> None:
     canvas = Canvas()
     canvas.box(20, 20, 121, 22)

@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Item = tuple[int, int, int, int, str, int, int]
 
-_EDGE_BITS = np.uint32(0x00E0E0E0)  # some channel differs by 32 or more; the padding byte is masked
+_LEAST_EDGE = 24  # of 255, in some channel
 _ACROSS, _DOWN = np.uint8(1), np.uint8(2)  # a pixel differs from its right neighbour, from the one below
 _STRAIGHT = 24  # pixels: what is longer and thin is a rule, not a letter
 _LETTER_GAP = 4  # pixels between letters, and between words of small fonts
@@ -28,7 +28,7 @@ _LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
 _LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
-_SIDE_STRAIGHT = 0.55  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 8)
+_SIDE_STRAIGHT = 0.5  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 7)
 _LONG_STRAIGHT = 0.8  # of the long sides of a low, wide box, whose corners may take more of its short ones:
 _SHORT_STRAIGHT = 0.4  # a button of 15 pixels with corners of 4
 _SIDE_COVERED = 0.7  # of each side of a hole
@@ -84,7 +84,7 @@ def _find_lines(pixels: Pixels, glyphs: Mask) -> list[Item]:
 
 
 def find_edges(pixels: Pixels) -> NDArray[np.uint8]:
-    """Returns (h, w) uint8 for pixels (h, w, 4): bit 0 where the right neighbour differs by 32 in some channel, bit 1
+    """Returns (h, w) uint8 for pixels (h, w, 4): bit 0 where the right neighbour differs in some channel, bit 1
     where the lower one does."""
     height, width = pixels.shape[:2]
     edges = np.zeros((height, width), dtype=np.uint8)
@@ -96,10 +96,8 @@ def find_edges(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _differs(first: Pixels, second: Pixels) -> Mask:
-    difference = np.maximum(first, second)
-    difference -= np.minimum(first, second)
-    packed = np.ascontiguousarray(difference).view(np.uint32)[..., 0]
-    different: Mask = (packed & _EDGE_BITS) != 0
+    apart = np.maximum(first, second)[..., :3] - np.minimum(first, second)[..., :3]
+    different: Mask = (apart >= _LEAST_EDGE).any(axis=2)
     return different
 
 
