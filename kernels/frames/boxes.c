@@ -40,7 +40,7 @@ int ih_contrast(const ih_frame *frame, const int32_t box[4], ih_pace *pace, uint
         if (ih_pace_stops(pace, w))
             return IH_PREEMPTED;
     }
-    if (ih_commonest(keys, (size_t)(w * h), spare, pace, &paper))
+    if (ih_ground(keys, (size_t)(w * h), spare, pace, &paper))
         return IH_PREEMPTED;
     for (int64_t y = 0; y < h; y++) {
         for (int64_t x = 0; x < w; x++)

@@ -6,9 +6,16 @@
 
 #define SLOTS 4096 /* a power of two; half of them are filled at most */
 
+#define SHADES 4096 /* 16 of each channel */
+
 typedef struct {
     uint32_t key, count;
 } tally;
+
+static uint32_t shade_of(uint32_t colour)
+{
+    return (colour >> 12 & 0xF00) | (colour >> 8 & 0xF0) | (colour >> 4 & 0xF);
+}
 
 static uint32_t slot_of(const tally *table, uint32_t mask, uint32_t key)
 {
@@ -91,6 +98,27 @@ int ih_commonest(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, u
         }
     }
     return IH_DONE;
+}
+
+int ih_ground(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, uint32_t *found)
+{
+    uint32_t tallies[SHADES] = {0};
+    size_t kept = 0, best = 0;
+    for (size_t i = 0; i < count; i++) {
+        tallies[shade_of(keys[i])]++;
+        if (i % 1024 == 0 && ih_pace_stops(pace, 1024))
+            return IH_PREEMPTED;
+    }
+    for (size_t shade = 1; shade < SHADES; shade++)
+        if (tallies[shade] > tallies[best])
+            best = shade;
+    for (size_t i = 0; i < count; i++) {
+        if (shade_of(keys[i]) == best)
+            keys[kept++] = keys[i];
+        if (i % 1024 == 0 && ih_pace_stops(pace, 1024))
+            return IH_PREEMPTED;
+    }
+    return ih_commonest(keys, kept, spare, pace, found);
 }
 
 static uint32_t turned(uint32_t colour) /* 0xRRGGBB to 0xBBGGRR and back */

@@ -77,6 +77,10 @@ int ih_find_holes(const ih_components *parts, int64_t number, ih_pace *pace, ih_
 /* The commonest of `count` > 0 keys, the least of several. `spare` (count) is overwritten. */
 int ih_commonest(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, uint32_t *found);
 
+/* The ground of `count` > 0 pixels: the commonest colour of the commonest shade. Where it runs from one colour to another no
+ * single one may be as common as the ink. `keys` and `spare` (count) are overwritten. */
+int ih_ground(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, uint32_t *found);
+
 /* The commonest colour on a grid of samples inside a box: its ground, whatever is written on it. */
 uint32_t ih_fill_of(const ih_frame *frame, const int64_t box[4]);
 

@@ -108,7 +108,7 @@ static int take_crop(const ih_frame *frame, ih_pace *pace, ih_arena *arena, crop
         if (ih_pace_stops(pace, made->w))
             return IH_PREEMPTED;
     }
-    if (ih_commonest(keys, count, spare, pace, &made->paper))
+    if (ih_ground(keys, count, spare, pace, &made->paper))
         return IH_PREEMPTED;
     for (int64_t y = 0; y < made->h; y++) {
         uint8_t *contrast = made->contrast + y * made->w, *ink = made->ink + y * made->w;

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from models.screen_agent.labelled import Sample
 from models.screen_agent.local_model import LocalModel
 from models.screen_agent.reader_net import ReaderNet
 from models.screen_agent.reading_texts import ALPHABET, held_out
-from models.screen_agent.train_decider import Looks, is_held_out, train, usable
+from models.screen_agent.train_decider import SEED, Looks, is_held_out, mean_of, train, usable
 from runtime.agent.deciding import GramTable, feeds_of, parted
 from runtime.agent.plans import answer_of
 from runtime.agent.screen_agent import DECIDER, READER, SETTINGS, TABLE, Settings
@@ -47,11 +47,11 @@ TASKS_OF_SMALL = ("click-button", "enter-text")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything: pages and Pillow lines to read, processor minutes (the decider's of each round), episodes
+    """How much of everything: pages and Pillow lines to read, processor minutes (the decider's of each run), episodes
     and steps of a task.
 
-    least_steps: a page with fewer has more episodes; toolkit_episodes: of each kind of window; own_episodes: with the
-    first round's agent, 0 for no such round.
+    runs: the last round's decider is the mean of so many runs' weights. least_steps: a page with fewer has more
+    episodes; toolkit_episodes: of each kind of window; own_episodes: with the first round's agent, 0 for no such round.
     """
 
     pages: int
@@ -60,14 +60,15 @@ class Scale:
     episodes: int
     steps: int
     decider_minutes: float
+    runs: int = 1
     least_steps: int = 0
     toolkit_episodes: int = 0
     own_episodes: int = 0
     tasks: tuple[str, ...] = ()
 
 
-FULL = Scale(1000, 24_000, 60, 200, 2500, 55, least_steps=800, toolkit_episodes=170, own_episodes=60)
-SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, own_episodes=1, tasks=TASKS_OF_SMALL)
+FULL = Scale(1000, 24_000, 60, 200, 2500, 55, runs=2, least_steps=800, toolkit_episodes=170, own_episodes=60)
+SMALL = Scale(1, 300, 0.1, 2, 20, 0.1, runs=2, own_episodes=1, tasks=TASKS_OF_SMALL)
 
 
 class Recipe:
@@ -163,7 +164,7 @@ class Recipe:
             taken.extend(fresh)
             return fresh
 
-        told = train(more, checkpoint, self.scale.decider_minutes, start=start)
+        told = self._trained(more, taken, start)
         samples = [sample for sample in taken if usable(sample)]
         measured = [sample for sample in samples if is_held_out(sample)] or samples
         trained = [sample for sample in samples if not is_held_out(sample)] or samples
@@ -186,6 +187,22 @@ class Recipe:
         (self.work / SETTINGS).write_bytes(msgspec.json.encode(settings))
         self._tell("decider", {**told, **believed, "int8": report.as_dict()})
         return target
+
+    def _trained(self, more: Callable[[], list[Sample]], taken: list[Sample], start: Path | None) -> dict[str, Any]:
+        """Trains the decider; from weights to begin with several times, and takes the mean. Returns the record."""
+        checkpoint, minutes = self.work / "decider.pt", self.scale.decider_minutes
+        if start is None or self.scale.runs == 1:
+            return train(more, checkpoint, minutes, start=start)
+        runs = [checkpoint.with_suffix(f".{number}.pt") for number in range(self.scale.runs)]
+        told = [train(more, runs[0], minutes, start=start)]
+        for number, run in enumerate(runs[1:], 1):
+            again = iter([list(taken)])
+            told.append(train(lambda again=again: next(again, []), run, minutes, start=start, seed=SEED + number))
+        measured = [sample for sample in taken if usable(sample) and is_held_out(sample)]
+        scores = mean_of(runs, checkpoint, measured)
+        right = round(float(np.mean(list(scores.values()) or [0])), 4)
+        spent = {name: sum(one[name] for one in told) for name in ("steps", "cpu_minutes")}
+        return {**told[0], **spent, "runs": len(runs), "right": right, "by_task": scores}
 
     def bundle(self, target: Path) -> dict[str, Any]:
         """Packs the bundle, unsigned, and returns its training record."""
@@ -226,6 +243,7 @@ class Recipe:
             "decider_cpu_minutes": decider["cpu_minutes"],
             "decider_begun_with": decider["begun_with"],
             "decider_batches": decider["steps"],
+            "decider_runs": decider.get("runs", 1),
             "decider_right_float": decider["int8"]["score_float"],
             "decider_right_int8": decider["int8"]["score_int8"],
             "decider_temperature": decider["temperature"],

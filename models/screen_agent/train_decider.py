@@ -151,6 +151,7 @@ def train(
     batch: int = 64,
     most_tokens: int = 7000,
     start: Path | None = None,
+    seed: int = SEED,
 ) -> dict[str, Any]:
     """Trains for `minutes` of processor time in all, resumed ones included. Returns the record.
 
@@ -158,8 +159,8 @@ def train(
     begin while demonstrations are still being recorded; what it takes does not count as training. `start` is the
     checkpoint of an earlier net to begin with.
     """
-    torch.manual_seed(SEED)
-    dice = np.random.default_rng(SEED)
+    torch.manual_seed(seed)
+    dice = np.random.default_rng(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = DeciderNet().to(device)
     if start is not None and not target.exists():
@@ -217,10 +218,23 @@ def train(
     net.load_state_dict(mean)
     scores = score(net, data.measured)
     return {
-        "seed": SEED, "steps": steps, "cpu_minutes": round(spent / 60, 1), "begun_with": begun,
+        "seed": seed, "steps": steps, "cpu_minutes": round(spent / 60, 1), "begun_with": begun,
         "training_steps": len(data.seen), "measured_steps": len(data.measured),
         "tasks": len(data.counts), "right": round(float(np.mean(list(scores.values()) or [0])), 4), "by_task": scores,
     }  # fmt: skip
+
+
+def mean_of(runs: Sequence[Path], target: Path, measured: Sequence[Sample]) -> dict[str, float]:
+    """Writes the mean of the weights of trainings that began alike; returns its share of steps done right, by task.
+
+    Wortsman et al., "Model soups", ICML 2022.
+    """
+    nets = [torch.load(run, weights_only=True)["net"] for run in runs]
+    mean = {name: torch.stack([net[name] for net in nets]).mean(0) for name in nets[0]}
+    net = DeciderNet()
+    net.load_state_dict(mean)
+    torch.save({"net": mean}, target)
+    return score(net, list(measured))
 
 
 def _follow(mean: Tensors, net: DeciderNet, steps: int) -> None:

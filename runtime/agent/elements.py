@@ -36,7 +36,8 @@ UNMARKED = frozenset(("computed", *POINTS))  # there is nothing to be seen at th
 MOST_ELEMENTS = 112
 _OF_DOTS = frozenset({"figure", "shape", "line", "circle", "radio"})  # kinds that may be dots, or hold some
 _LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
-_LEAST_READ = 4  # pixels of ink; what is lower is a stroke
+_STROKE = 3  # pixels of ink; what is lower is a stroke of a sign
+_WIDEST_SIGN, _HIGHEST_KEY, _WIDEST_KEY = 20, 90, 150  # pixels
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
 _TICK_GAP = 24  # pixels between a box to tick and its name
@@ -60,8 +61,29 @@ class Element:
 
 def readable(layout: Layout) -> list[TextBlock]:
     """Returns the blocks that may be lines of text or icons, in reading order."""
-    blocks = [block for block in layout.texts if _LOWEST <= block.box.h <= _TALLEST and block.box.w >= 2]
+    signs, strokes = _signs(layout)
+    blocks = [
+        block
+        for block in layout.texts
+        if _LOWEST <= block.box.h <= _TALLEST and block.box.w >= 2 and block not in strokes
+    ]
+    blocks += signs
     return [blocks[index] for index in reading_order([block.box for block in blocks])]
+
+
+def _signs(layout: Layout) -> tuple[list[TextBlock], set[TextBlock]]:
+    """Returns the signs of one or two level strokes, - and = that stand alone on a key, and their strokes."""
+    low = {text for text in layout.texts if text.box.h <= _STROKE and text.box.w <= _WIDEST_SIGN}
+    keys = [shape.box for shape in layout.shapes if shape.box.h <= _HIGHEST_KEY and shape.box.w <= _WIDEST_KEY]
+    signs: dict[TextBlock, None] = {}
+    strokes: set[TextBlock] = set()
+    if low and keys:
+        for places in held_by(keys, [text.box.centre for text in layout.texts]):
+            own = [layout.texts[place] for place in places]
+            if 1 <= len(own) <= 2 and low.issuperset(own):
+                signs[TextBlock(own[0].box.union(own[-1].box), own[0].ink, own[0].paper)] = None
+                strokes.update(own)
+    return list(signs), strokes
 
 
 class ElementFinder:

@@ -21,6 +21,7 @@ from runtime.agent.strips import MARGIN, strip
 from runtime.backends.protocol import Model
 
 _EMPTY = Reading("", (), 0.0)
+_GROUND = 1  # pixels around a line that show its ground: a minus is all ink
 
 
 class SmallReader:
@@ -49,18 +50,21 @@ class SmallReader:
 
         With the `hashes` of the frame's tiles, a box whose tiles are as they were the last time is not even named anew.
         """
+        height, width = pixels.shape[:2]
+        around = [box.grown(_GROUND, width, height) for box in boxes]
         if hashes is None:
-            keys = names(pixels, boxes, self._secret, gate)
+            keys = names(pixels, around, self._secret, gate)
         else:
-            keys = self._names.of(hashes, boxes, lambda fresh: names(pixels, fresh, self._secret, gate))
+            keys = self._names.of(hashes, around, lambda fresh: names(pixels, fresh, self._secret, gate))
         fresh: list[tuple[bytes, NDArray[np.uint8]]] = []
         found = {key: reading for key in keys if (reading := self._readings.get(key)) is not None}
-        for key, box in zip(keys, boxes, strict=True):
-            crop = pixels[box.y : box.bottom, box.x : box.right]
-            if key in found or not crop.size:
+        for key, box, whole in zip(keys, boxes, around, strict=True):
+            if key in found or not box.area:
                 continue
             found[key] = _EMPTY
-            fresh.append((key, strip(contrast(crop, gate))))
+            ink = contrast(pixels[whole.y : whole.bottom, whole.x : whole.right], gate)
+            down, across = box.y - whole.y, box.x - whole.x
+            fresh.append((key, strip(ink[down : down + box.h, across : across + box.w])))
         read: list[tuple[bytes, NDArray[np.uint8], NDArray[np.float32]]] = []
         try:
             for key, made in sorted(fresh, key=lambda pair: pair[1].shape[1]):  # of one width, one after the other

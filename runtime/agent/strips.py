@@ -21,25 +21,14 @@ WIDEST = 640  # columns; a longer line is cut
 STEP = 16  # widths are multiples of it, so that a few shapes serve all lines
 
 
-def contrast(pixels: NDArray[np.uint8], paper: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:
-    """Returns (h, w) u8: the largest difference of a channel of BGR(X) `pixels` (h, w, ≥ 3) from the ground.
-
-    Without `paper` (blue, green, red) the commonest colour is the ground.
-    """
+def contrast(pixels: NDArray[np.uint8], paper: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Returns (h, w) u8: the largest difference of a channel of BGR(X) `pixels` (h, w, ≥ 3) from the ground `paper`
+    (blue, green, red)."""
     part = pixels[..., :3]
-    ground = np.array(commonest(pixels) if paper is None else paper, dtype=np.uint8)
+    ground = np.array(paper, dtype=np.uint8)
     difference = np.maximum(part, ground) - np.minimum(part, ground)
     strongest: NDArray[np.uint8] = difference.max(axis=2)
     return strongest
-
-
-def commonest(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Returns the colour (blue, green, red) that most of `pixels` (h, w, ≥ 3) have."""
-    wide = pixels[..., :3].astype(np.uint32)
-    packed = (wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16).ravel()
-    colours, counts = np.unique(packed, return_counts=True)
-    best = int(colours[int(np.argmax(counts))])
-    return best & 255, best >> 8 & 255, best >> 16 & 255
 
 
 def strip(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:

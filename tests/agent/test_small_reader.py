@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kernels.frames.boxes import contrast
 from kernels.gate.word import GateClosed, GateToken
 from runtime.agent.geometry import Box
 from runtime.agent.recognition import Reading
 from runtime.agent.small_reader import SmallReader
-from runtime.agent.strips import MARGIN, contrast, strip
+from runtime.agent.strips import MARGIN, strip
 from runtime.backends.protocol import StepResult
 from runtime.store.manifest import TensorSpec
 
@@ -67,7 +68,9 @@ def screen() -> tuple[NDArray[np.uint8], list[Box]]:
 
 def plainly(pixels: NDArray[np.uint8], box: Box) -> Reading:
     """One line: its best path, character by character."""
-    made = strip(contrast(pixels[box.y : box.bottom, box.x : box.right]))
+    whole = box.grown(1, pixels.shape[1], pixels.shape[0])
+    ink = contrast(pixels[whole.y : whole.bottom, whole.x : whole.right])
+    made = strip(ink[box.y - whole.y :, box.x - whole.x :][: box.h, : box.w])
     network = Network()
     logits = network.start({"strips": made[None, None].astype(np.float32) / np.float32(255)}).outputs()["columns"][0]
     columns = logits.reshape(2, CLASSES, -1).transpose(2, 0, 1).reshape(-1, CLASSES)
@@ -82,6 +85,33 @@ def plainly(pixels: NDArray[np.uint8], box: Box) -> Reading:
     chances = np.exp(np.array(rows) - np.array(rows).max(axis=1, keepdims=True)) if rows else np.ones((1, 1))
     sure = float((chances.max(axis=1) / chances.sum(axis=1)).mean()) if rows else 0.0
     return Reading(text.strip(), tuple(places[left : max(left, right)]), sure)
+
+
+def seen(pixels: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+    """What the network is shown of one line."""
+    network = Network()
+    shown: list[NDArray[np.float32]] = []
+    start = network.start
+    network.start = lambda feeds: (shown.append(feeds["strips"][0, 0]), start(feeds))[1]  # type: ignore[method-assign]
+    SmallReader(network, ALPHABET).read(pixels, box, None)
+    (strip_,) = shown
+    return strip_[:, MARGIN : MARGIN + box.w]
+
+
+def test_a_sign_that_is_all_ink_stands_out_from_what_is_around_it() -> None:
+    pixels = np.full((20, 30, 4), 240, np.uint8)
+    pixels[10, 8:14] = 40
+    shown = seen(pixels, Box(8, 10, 6, 1))
+    assert (shown.max(axis=0) == 1).all()
+
+
+def test_where_the_ground_runs_from_one_colour_to_another_ink_stays_ink() -> None:
+    pixels = np.empty((20, 30, 4), np.uint8)
+    pixels[...] = (232 + np.arange(20) // 2)[:, None, None]  # a button's face: no shade as common as the ink
+    pixels[5:15, 10:12] = pixels[5:7, 8:14] = 46
+    shown = seen(pixels, Box(8, 5, 6, 10))
+    assert (shown[7:17, 2:4] == 1).all()
+    assert (shown[9:17, 4:] < 0.1).all()
 
 
 def test_many_lines_are_read_as_each_alone() -> None:

@@ -19,7 +19,8 @@ from tests.models.test_screen_agent_recipe import ELEMENTS, INSTRUCTION, SilentM
 torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
 from models.screen_agent.batches import on_larger_screen  # noqa: E402
-from models.screen_agent.train_decider import Parts, train  # noqa: E402
+from models.screen_agent.decider_net import DeciderNet  # noqa: E402
+from models.screen_agent.train_decider import Parts, mean_of, train  # noqa: E402
 from models.screen_agent.train_reader import shorten_sign  # noqa: E402
 
 
@@ -72,3 +73,14 @@ def test_a_field_takes_columns_off_a_sign_and_leaves_one() -> None:
     assert np.flatnonzero(line.max(axis=0)).tolist() == [5, 6, 9, 10, 11]
     shorten_sign(line, 2)
     assert np.flatnonzero(line.max(axis=0)).tolist() == [6, 9, 10, 11]
+
+
+def test_the_mean_of_two_runs_lies_halfway_between_their_weights(tmp_path: Path) -> None:
+    runs = [tmp_path / "one.pt", tmp_path / "two.pt"]
+    nets = [DeciderNet().state_dict() for _ in runs]
+    for run, net in zip(runs, nets, strict=True):
+        torch.save({"net": net}, run)
+    assert mean_of(runs, tmp_path / "mean.pt", []) == {}
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)["net"]
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (nets[0][name] + nets[1][name]) / 2)

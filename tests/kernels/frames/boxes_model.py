@@ -36,11 +36,17 @@ def strongest(pixels: Pixels, box: Box, paper: int) -> int:
     return int(blue | green << 8 | red << 16)
 
 
-def contrast(pixels: Pixels) -> NDArray[np.uint8]:
+def ground_of(pixels: Pixels) -> int:
+    """Returns the commonest colour, 0xRRGGBB, of the commonest shade: of 16 of each channel."""
     wide = pixels[..., :3].astype(np.uint32)
     packed = (wide[..., 0] | wide[..., 1] << 8 | wide[..., 2] << 16).ravel()
-    colours, counts = np.unique(packed, return_counts=True)
-    return far_from(pixels[..., :3], bgr(int(colours[int(np.argmax(counts))])))
+    shades, counts = np.unique(packed & 0xF0F0F0, return_counts=True)
+    colours, counts = np.unique(packed[packed & 0xF0F0F0 == shades[int(np.argmax(counts))]], return_counts=True)
+    return int(colours[int(np.argmax(counts))])
+
+
+def contrast(pixels: Pixels) -> NDArray[np.uint8]:
+    return far_from(pixels[..., :3], bgr(ground_of(pixels)))
 
 
 def crc(pixels: Pixels, box: Box) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.kernels.frames.boxes_model import ground_of
 from tests.kernels.frames.runs_model import Runs, bounds, find_runs, label, paint
 
 Pixels = NDArray[np.uint8]
@@ -259,9 +260,7 @@ def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _split_lines(crop: Pixels) -> list[Item]:
     """Cuts a blob (h, w, 4) into its text lines: rows without ink part them. Boxes are relative to the crop."""
-    packed = np.ascontiguousarray(crop).view(np.uint32)[..., 0] & np.uint32(0x00FFFFFF)
-    colours, counts = np.unique(packed, return_counts=True)
-    paper = colours[int(np.argmax(counts))]
+    paper = ground_of(crop)
     paper_bgr = np.array([paper & 255, paper >> 8 & 255, paper >> 16 & 255], dtype=np.int16)
     contrast = np.abs(crop[..., :3].astype(np.int16) - paper_bgr).max(axis=2)
     ink = contrast >= _INK
