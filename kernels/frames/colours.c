@@ -1,11 +1,10 @@
-/* The commonest colour of a few hundred or a few million pixels: see layout.h. Counted in a small table; pictures with more
- * colours than it holds are sorted. */
+/* The commonest colour, and the ground, of a few hundred or a few million pixels: see layout.h. Colours are counted in a
+ * small table; pictures with more of them than it holds are sorted. */
 #include "frames/layout.h"
 
 #include <string.h>
 
-#define SLOTS 4096 /* a power of two; half of them are filled at most */
-
+#define SLOTS 4096  /* a power of two; half of them are filled at most */
 #define SHADES 4096 /* 16 of each channel */
 
 typedef struct {

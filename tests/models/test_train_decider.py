@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_kind_that_is_rare_in_its_task_is_drawn_more_often() -> None:
         shown = [step(action, [(20, 20, 60, 20)] if number == 0 else [])]
         data.take(of_episode(Episode("page", "train-1", INSTRUCTION, 1.0, 120, 60, 1.0, True, shown), reader))
     click, *waits = data.weights()
-    assert click == pytest.approx(3 / 1.0247 * waits[0], rel=1e-3)
+    assert click == pytest.approx(3 / math.sqrt(21 / 20) * waits[0])
 
 
 def test_a_field_takes_columns_off_a_sign_and_leaves_one() -> None:
