@@ -42,9 +42,11 @@ int ih_contrast(const ih_frame *frame, const int32_t box[4], ih_pace *pace, uint
     }
     if (ih_ground(keys, (size_t)(w * h), spare, pace, &paper))
         return IH_PREEMPTED;
+    const int shaded = ih_is_shaded(frame, box[0], box[1], w, h, paper);
     for (int64_t y = 0; y < h; y++) {
+        const uint32_t ground = shaded ? ih_pixel(frame, box[0], box[1] + y) : paper;
         for (int64_t x = 0; x < w; x++)
-            contrast[y * w + x] = (uint8_t)ih_far_from(ih_pixel(frame, box[0] + x, box[1] + y), paper);
+            contrast[y * w + x] = (uint8_t)ih_far_from(ih_pixel(frame, box[0] + x, box[1] + y), ground);
         if (ih_pace_stops(pace, 2 * w))
             return IH_PREEMPTED;
     }

@@ -18,8 +18,8 @@
 int ih_strongest(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_t *papers, ptrdiff_t count, ih_pace *pace,
                  uint32_t *colours);
 
-/* The largest difference of a channel from the ground (layout.h): contrast (h, w) of a box that lies in the frame. `keys`
- * and `spare` (h * w) are overwritten. */
+/* The largest difference of a channel from the ground (layout.h), of a face that is shaded downwards from that of each
+ * row: contrast (h, w) of a box that lies in the frame. `keys` and `spare` (h * w) are overwritten. */
 int ih_contrast(const ih_frame *frame, const int32_t box[4], ih_pace *pace, uint32_t *keys, uint32_t *spare,
                 uint8_t *contrast);
 

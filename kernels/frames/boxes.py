@@ -28,8 +28,8 @@ def strongest(pixels: Frame, boxes: ArrayLike, papers: ArrayLike, gate: GateToke
 
 
 def contrast(pixels: Frame, gate: GateToken | None = None) -> NDArray[np.uint8]:
-    """Returns (h, w): the largest difference of a channel from the ground, the commonest colour of the commonest
-    shade."""
+    """Returns (h, w): the largest difference of a channel from the ground, the commonest colour of the commonest shade;
+    where the ground is shaded downwards, from that of each row, which is at both its ends."""
     out = np.empty(check_frame(pixels).shape[:2], np.uint8)
     raise_if_preempted(native.contrast(pixels, out, gate_address(gate)))
     return out

@@ -6,6 +6,8 @@
 
 #define SLOTS 4096  /* a power of two; half of them are filled at most */
 #define SHADES 4096 /* 16 of each channel */
+#define EVEN 24     /* of 255: neighbours that differ less are no edge */
+#define FARTHEST 96 /* of 255: what differs more from the commonest colour is another ground */
 
 typedef struct {
     uint32_t key, count;
@@ -118,6 +120,19 @@ int ih_ground(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, uint
             return IH_PREEMPTED;
     }
     return ih_commonest(keys, kept, spare, pace, found);
+}
+
+int ih_is_shaded(const ih_frame *frame, int64_t left, int64_t top, int64_t w, int64_t h, uint32_t paper)
+{
+    if (w <= 0 || h <= 0)
+        return 0;
+    for (int64_t y = top; y < top + h; y++) {
+        const uint32_t end = ih_pixel(frame, left, y);
+        if (ih_far_from(end, ih_pixel(frame, left + w - 1, y)) > EVEN || ih_far_from(end, paper) > FARTHEST ||
+            (y > top && ih_far_from(end, ih_pixel(frame, left, y - 1)) > EVEN))
+            return 0;
+    }
+    return ih_far_from(ih_pixel(frame, left, top), ih_pixel(frame, left, top + h - 1)) > EVEN;
 }
 
 static uint32_t turned(uint32_t colour) /* 0xRRGGBB to 0xBBGGRR and back */

@@ -98,7 +98,7 @@ int ih_find_layout(const ih_frame *frame, const ih_edges *edges, ih_pace *pace, 
     if (!status)
         status = ih_find_shapes(frame, &parts, pace, arena, letters, shapes);
     if (!status)
-        status = ih_find_lines(frame, letters, pace, arena, texts);
+        status = ih_find_lines(frame, edges, letters, pace, arena, texts);
     if (status)
         return status;
     qsort(texts->items, texts->count, sizeof *texts->items, by_place);

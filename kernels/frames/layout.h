@@ -68,7 +68,8 @@ int ih_find_kinds(const ih_edges *edges, const ih_components *parts, ih_pace *pa
 int ih_find_letters(const ih_edges *edges, const ih_components *parts, ih_pace *pace, uint8_t *letters);
 int ih_find_shapes(const ih_frame *frame, const ih_components *parts, ih_pace *pace, ih_arena *arena, uint8_t *letters,
                    ih_layout_items *shapes);
-int ih_find_lines(const ih_frame *frame, const uint8_t *letters, ih_pace *pace, ih_arena *arena, ih_layout_items *texts);
+int ih_find_lines(const ih_frame *frame, const ih_edges *edges, const uint8_t *letters, ih_pace *pace, ih_arena *arena,
+                  ih_layout_items *texts);
 
 /* Appends to `boxes` (x, y, w, h) the holes of component `number` that are rectangles, relative to its own box. */
 int ih_find_holes(const ih_components *parts, int64_t number, ih_pace *pace, ih_arena *arena, int64_t (*boxes)[4],
@@ -80,6 +81,11 @@ int ih_commonest(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, u
 /* The ground of `count` > 0 pixels: the commonest colour of the commonest shade. Where it runs from one colour to another no
  * single one may be as common as the ink. `keys` and `spare` (count) are overwritten. */
 int ih_ground(uint32_t *keys, size_t count, uint32_t *spare, ih_pace *pace, uint32_t *found);
+
+/* Whether the ground of a box in the frame runs from one colour at its top to another at its bottom, as a button's shaded
+ * face does: both ends of each row have one colour, which goes on from row to row and is never far from the commonest,
+ * `paper`. Each row's ground is the colour of its ends then. */
+int ih_is_shaded(const ih_frame *frame, int64_t left, int64_t top, int64_t w, int64_t h, uint32_t paper);
 
 /* The commonest colour on a grid of samples inside a box: its ground, whatever is written on it. */
 uint32_t ih_fill_of(const ih_frame *frame, const int64_t box[4]);

@@ -6,8 +6,10 @@
 #define STRAIGHT 24       /* pixels: a component narrower than that holds no fields */
 #define LEAST_STROKE 12   /* pixels of a level or upright edge that is a border, not a letter's stem */
 #define THICKEST 3        /* pixels from one side of a border to the other, where text may touch it */
+#define DEEPEST 6         /* pixels from a field's rim to the ring in it that shows its focus */
 #define WIDE 48           /* pixels: a wider component is more than a letter, so that straight lines in it are not stems */
-#define LEAST_LABELLED 28 /* pixels: a smaller box holds a tick or an icon, no label */
+#define LEAST_LABELLED 28 /* pixels: a smaller box holds a tick or an icon, no label, */
+#define LEAST_WIDER 3     /* pixels: but where it is so much wider than high, as a day of a calendar is */
 #define LEAST_JOINED 12   /* pixels: lower components cannot hold a field */
 #define LOWEST_HOLE 7     /* rows: a component has at most a hole for so many gaps */
 
@@ -87,6 +89,28 @@ static int clear_straight(const ih_edges *edges, const ih_components *parts, int
     return IH_DONE;
 }
 
+/* The upright side of a ring that shows a field's focus, in the field's own border at x: two thirds of its `count` pixels or
+ * more, `inward` 1 or -1 to the right or left. Raises *reach to how far in it goes. */
+static int clear_ring(const ih_edges *edges, int64_t x, int64_t y, int64_t count, int inward, ih_pace *pace,
+                      const mask *letters, int64_t *reach)
+{
+    for (int64_t apart = THICKEST + 1; apart <= DEEPEST; apart++) {
+        const int64_t side = x + apart * inward;
+        int64_t same = 0, beside[2] = {0, 0};
+        if (side < 0 || side >= edges->w)
+            break;
+        for (int64_t i = 0; i < count; i++)
+            same += edges->at[(y + i) * edges->stride + side] == IH_EDGE_ACROSS;
+        if (3 * same < 2 * count)
+            continue;
+        clear(letters, side, y, side + 1, y + count);
+        if (clear_beside(edges, side, y, count, IH_EDGE_ACROSS, pace, letters, beside))
+            return IH_PREEMPTED;
+        *reach = ih_most(*reach, apart + beside[inward > 0]);
+    }
+    return ih_pace_stops(pace, (DEEPEST - THICKEST) * count) ? IH_PREEMPTED : IH_DONE;
+}
+
 /* The four sides of a box and its corners, which are round the farther in the thicker its border is. */
 static int clear_rim(const ih_edges *edges, const int64_t box[4], ih_pace *pace, const mask *letters)
 {
@@ -97,12 +121,14 @@ static int clear_rim(const ih_edges *edges, const int64_t box[4], ih_pace *pace,
     clear(letters, x, y, x + 2, y + h);
     clear(letters, x + w - 2, y, x + w, y + h);
     if (clear_beside(edges, x, y, h, IH_EDGE_ACROSS, pace, letters, left) ||
-        clear_beside(edges, x + w - 1, y, h, IH_EDGE_ACROSS, pace, letters, right))
+        clear_ring(edges, x, y, h, 1, pace, letters, &left[1]) ||
+        clear_beside(edges, x + w - 1, y, h, IH_EDGE_ACROSS, pace, letters, right) ||
+        clear_ring(edges, x + w - 1, y, h, -1, pace, letters, &right[0]))
         return IH_PREEMPTED;
     for (int corner = 0; corner < 4; corner++) {
-        const int64_t round = rim + (corner & 1 ? right[0] : left[1]);
-        const int64_t from = corner & 1 ? x + w - round : x, top = corner & 2 ? y + h - round : y;
-        clear(letters, from, top, from + round, top + round);
+        const int64_t wide = rim + (corner & 1 ? right[0] : left[1]), high = ih_most(rim, ih_least(wide, h / 3));
+        const int64_t from = corner & 1 ? x + w - wide : x, top = corner & 2 ? y + h - high : y;
+        clear(letters, from, top, from + wide, top + high);
     }
     return IH_DONE;
 }
@@ -112,7 +138,7 @@ static int may_hold_letters(const ih_components *parts, int64_t number)
     const int64_t *box = parts->boxes[number];
     const int kind = parts->kinds[number];
     return kind != IH_KIND_RING && kind != IH_KIND_LINE &&
-           (kind != IH_KIND_BOX || ih_most(box[2], box[3]) >= LEAST_LABELLED);
+           (kind != IH_KIND_BOX || ih_most(box[2], box[3]) >= LEAST_LABELLED || box[2] - box[3] >= LEAST_WIDER);
 }
 
 /* All but rings, rules, rims of boxes, and straight lines of what is wide. What stands in a box may touch its rim (a label

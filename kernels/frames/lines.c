@@ -25,9 +25,24 @@ static int by_left(const void *a, const void *b)
     return first->order < second->order ? -1 : 1;
 }
 
+/* Whether a border stands between a blob and one right of it: an upright edge as high as the rows that they share. */
+static int is_parted(const ih_edges *edges, const blob *one, const blob *other)
+{
+    const int64_t top = ih_most(one->y, other->y), bottom = ih_least(one->y + one->h, other->y + other->h);
+    for (int64_t x = one->x + one->w; x < other->x; x++) {
+        int64_t y = top;
+        while (y < bottom && edges->at[y * edges->stride + x] == IH_EDGE_ACROSS)
+            y++;
+        if (y == bottom)
+            return 1;
+    }
+    return 0;
+}
+
 /* The first blob, in order of left edges, that goes on the line of `one` after a space of its own size (larger fonts have
- * wider spaces); -1 without one. The gap is at most 1/1.8 of the taller, which is at most twice as tall. */
-static int64_t follower(const blob *blobs, int64_t count, int64_t index)
+ * wider spaces); -1 without one. The gap is at most 1/1.8 of the taller, which is at most twice as tall;
+ * no border stands in it. */
+static int64_t follower(const ih_edges *edges, const blob *blobs, int64_t count, int64_t index)
 {
     const blob *one = &blobs[index];
     int64_t low = index, high = count; /* a joined blob keeps its left edge, so the order stays */
@@ -43,19 +58,19 @@ static int64_t follower(const blob *blobs, int64_t count, int64_t index)
         const int64_t shared = ih_least(blobs[k].y + blobs[k].h, one->y + one->h) - ih_most(blobs[k].y, one->y);
         const int64_t lower = ih_least(blobs[k].h, one->h), taller = ih_most(blobs[k].h, one->h);
         if (blobs[k].is_alive && k != index && 1.8 * (double)gap <= (double)taller && 10 * shared >= 7 * lower &&
-            2 * lower >= taller)
+            2 * lower >= taller && !is_parted(edges, one, &blobs[k]))
             return k;
     }
     return -1;
 }
 
-static int join_words(blob *blobs, int64_t count, ih_pace *pace)
+static int join_words(const ih_edges *edges, blob *blobs, int64_t count, ih_pace *pace)
 {
     qsort(blobs, (size_t)count, sizeof *blobs, by_left);
     for (int64_t i = 0; i < count; i++) {
         blob *one = &blobs[i];
         int64_t other;
-        while (one->is_alive && one->h >= LEAST_JOINING && (other = follower(blobs, count, i)) >= 0) {
+        while (one->is_alive && one->h >= LEAST_JOINING && (other = follower(edges, blobs, count, i)) >= 0) {
             const int64_t right = ih_most(one->x + one->w, blobs[other].x + blobs[other].w);
             const int64_t bottom = ih_most(one->y + one->h, blobs[other].y + blobs[other].h);
             one->y = ih_least(one->y, blobs[other].y);
@@ -110,10 +125,12 @@ static int take_crop(const ih_frame *frame, ih_pace *pace, ih_arena *arena, crop
     }
     if (ih_ground(keys, count, spare, pace, &made->paper))
         return IH_PREEMPTED;
+    const int shaded = ih_is_shaded(frame, made->left, made->top, made->w, made->h, made->paper);
     for (int64_t y = 0; y < made->h; y++) {
+        const uint32_t ground = shaded ? ih_pixel(frame, made->left, made->top + y) : made->paper;
         uint8_t *contrast = made->contrast + y * made->w, *ink = made->ink + y * made->w;
         for (int64_t x = 0; x < made->w; x++)
-            contrast[x] = (uint8_t)ih_far_from(ih_pixel(frame, made->left + x, made->top + y), made->paper);
+            contrast[x] = (uint8_t)ih_far_from(ih_pixel(frame, made->left + x, made->top + y), ground);
         for (int64_t x = 0; x < made->w; x++)
             ink[x] = contrast[x] >= INK;
         if (ih_pace_stops(pace, 2 * made->w))
@@ -267,7 +284,8 @@ static int split_lines(const ih_frame *frame, const blob *one, ih_pace *pace, ih
     return status;
 }
 
-int ih_find_lines(const ih_frame *frame, const uint8_t *letters, ih_pace *pace, ih_arena *arena, ih_layout_items *texts)
+int ih_find_lines(const ih_frame *frame, const ih_edges *edges, const uint8_t *letters, ih_pace *pace, ih_arena *arena,
+                  ih_layout_items *texts)
 {
     ih_components parts;
     int status = ih_find_components(letters, frame->w, frame->h, frame->w, LETTER_GAP, pace, arena, &parts);
@@ -282,7 +300,7 @@ int ih_find_lines(const ih_frame *frame, const uint8_t *letters, ih_pace *pace, 
             count++;
         }
     }
-    status = join_words(blobs, count, pace);
+    status = join_words(edges, blobs, count, pace);
     for (int64_t i = 0; i < count && !status; i++) {
         const size_t used = arena->used;
         if (blobs[i].is_alive)

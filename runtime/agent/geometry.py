@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_TALLER = 4  # times as tall: a frame around lines, none of them
+
+
 class Box(NamedTuple):
     x: int
     y: int
@@ -80,7 +83,10 @@ def same_line(first: Box, second: Box) -> bool:
 
 
 def reading_order(boxes: Sequence[Box]) -> list[int]:
-    """Returns the indices of `boxes` line by line, top to bottom, and left to right within a line."""
+    """Returns the indices of `boxes` line by line, top to bottom, and left to right within a line.
+
+    A box several times as tall as another stands on no line with it: what frames a page would make it one line.
+    """
     by_top = sorted(range(len(boxes)), key=lambda index: (boxes[index][1], boxes[index][0]))
     lines: list[tuple[int, int, int, list[int]]] = []  # top, bottom and height of its first box; its boxes
     for index in by_top:
@@ -88,7 +94,8 @@ def reading_order(boxes: Sequence[Box]) -> list[int]:
         bottom = top + height
         for first_top, first_bottom, first_height, line in reversed(lines[-4:]):
             shared = min(first_bottom, bottom) - max(first_top, top)
-            if 2 * shared >= min(first_height, height):  # as same_line says
+            lower, taller = min(first_height, height), max(first_height, height)
+            if 2 * shared >= lower and taller <= _TALLER * lower:  # the first as same_line says
                 line.append(index)
                 break
         else:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kernels.frames.runs import bounds, find_runs, label, paint
 from kernels.gate.word import GateClosed, GateReader, State, boottime_ns
@@ -43,6 +44,31 @@ def test_lines_of_a_tight_paragraph_stay_apart() -> None:
     boxes = [text.box for text in BlockFinder().find(canvas.frame()).texts]
     assert len(boxes) == 3
     assert [round((box.y - boxes[0].y) / 12) for box in boxes] == [0, 1, 2]
+
+
+def test_the_ring_of_a_focused_field_is_no_letter() -> None:
+    """A recorded spinner: "-3" touches the ring, which touches the field's border."""
+    rgb = np.array(Image.open(Path(__file__).with_name("focused_number.png")).convert("RGB"))
+    pixels = np.ascontiguousarray(np.dstack((rgb[..., ::-1], np.zeros_like(rgb[..., :1]))))
+    texts = BlockFinder().find(frame_of(pixels)).texts
+    assert Box(11, 12, 7, 10) in [text.box for text in texts]
+
+
+def test_a_number_that_touches_the_border_of_a_small_cell_is_found() -> None:
+    canvas = Canvas()
+    canvas.box(20, 20, 20, 15, fill=(246, 246, 246))
+    x, y, w, h = canvas.text(27, 22, "28", 9)
+    canvas.box(x + w, y, 1, h, line=(90, 90, 90))  # joins it to the border
+    canvas.box(x + w, y + 4, 40 - x - w, 1, line=(90, 90, 90))
+    assert any(abs(text.box.x - x) <= 2 and text.box.y >= y - 2 for text in BlockFinder().find(canvas.frame()).texts)
+
+
+def test_a_border_parts_what_stands_on_both_sides_of_it() -> None:
+    canvas = Canvas()
+    for left in (20, 65):
+        canvas.box(left, 20, 42, 60)
+        canvas.text(left + 4, 30, "WM", 22)
+    assert len(BlockFinder().find(canvas.frame()).texts) == 2
 
 
 def test_outlines_are_told_apart_and_their_labels_are_found() -> None:
@@ -205,6 +231,11 @@ def _flood(mask: np.ndarray, diagonal: bool) -> dict[tuple[int, int], int]:
 def test_reading_order_goes_line_by_line() -> None:
     boxes = [Box(100, 12, 30, 10), Box(10, 50, 30, 10), Box(10, 10, 30, 12), Box(60, 48, 20, 14)]
     assert reading_order(boxes) == [2, 0, 1, 3]
+
+
+def test_what_frames_a_page_is_no_line_of_it() -> None:
+    frame, first, second, last = Box(0, 0, 160, 210), Box(40, 60, 30, 9), Box(80, 60, 30, 9), Box(5, 76, 30, 9)
+    assert reading_order([last, second, frame, first]) == [2, 3, 1, 0]
 
 
 def test_a_search_that_the_gate_stopped_leaves_nothing_wrong_behind(tmp_path: Path) -> None:

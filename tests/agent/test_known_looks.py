@@ -101,7 +101,11 @@ def test_reading_order_is_that_of_same_line() -> None:
         ]
         lines: list[list[int]] = []
         for index in sorted(range(9), key=lambda index: (boxes[index].y, boxes[index].x)):
-            line = next((one for one in reversed(lines[-4:]) if same_line(boxes[one[0]], boxes[index])), None)
+            line = next((one for one in reversed(lines[-4:]) if _on_one_line(boxes[one[0]], boxes[index])), None)
             lines.append([index]) if line is None else line.append(index)
         wanted = [index for line in lines for index in sorted(line, key=lambda index: boxes[index].x)]
         assert reading_order(boxes) == wanted
+
+
+def _on_one_line(first: Box, second: Box) -> bool:
+    return same_line(first, second) and max(first.h, second.h) <= 4 * min(first.h, second.h)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 THUMB = 10
+EVEN, FARTHEST = 24, 96
 
 
 def crop_of(pixels: Pixels, box: Box) -> Pixels:
@@ -46,7 +47,19 @@ def ground_of(pixels: Pixels) -> int:
 
 
 def contrast(pixels: Pixels) -> NDArray[np.uint8]:
-    return far_from(pixels[..., :3], bgr(ground_of(pixels)))
+    part, paper = pixels[..., :3], bgr(ground_of(pixels))
+    return far_from(part, part[:, :1] if is_shaded(part, paper) else paper)
+
+
+def is_shaded(part: Pixels, paper: NDArray[np.uint8]) -> bool:
+    """Whether the ground runs downwards: both ends of a row are alike, as are rows, and none is far from `paper`."""
+    ends = part[:, 0]
+    return bool(
+        (far_from(ends, part[:, -1]) <= EVEN).all()
+        and (far_from(ends, paper) <= FARTHEST).all()
+        and (far_from(ends[1:], ends[:-1]) <= EVEN).all()
+        and far_from(ends[0], ends[-1]) > EVEN
+    )
 
 
 def crc(pixels: Pixels, box: Box) -> int:

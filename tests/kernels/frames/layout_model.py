@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.kernels.frames.boxes_model import contrast as contrast_of
 from tests.kernels.frames.boxes_model import ground_of
 from tests.kernels.frames.runs_model import Runs, bounds, find_runs, label, paint
 
@@ -24,8 +25,10 @@ _LETTER_GAP = 4  # pixels between letters, and between words of small fonts
 _TALLEST_TEXT = 64
 _INK = 40  # of 255 in some channel: what differs so much from the ground is ink
 _THICKEST = 3  # pixels from one side of a border to the other, where text may touch it
+_DEEPEST = 6  # pixels from a field's rim to the ring in it that shows its focus
 _WIDE = 48  # pixels: a wider component is more than a letter, so that straight lines in it are not stems
-_LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label
+_LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label,
+_LEAST_WIDER = 3  # pixels: but where it is so much wider than high, as a day of a calendar is
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
 _LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
@@ -65,19 +68,19 @@ def find_layout(pixels: Pixels, directed: NDArray[np.uint8]) -> tuple[list[Item]
         if is_whole:
             parts.append((*row[:4], kind, _fill(pixels, row), 0))
         shapes.extend(parts)
-    return _in_order(_find_lines(pixels, glyphs)), _in_order(shapes)
+    return _in_order(_find_lines(pixels, directed, glyphs)), _in_order(shapes)
 
 
 def _in_order(items: list[Item]) -> list[Item]:
     return sorted(items, key=lambda item: (item[1], item[0], item[2]))
 
 
-def _find_lines(pixels: Pixels, glyphs: Mask) -> list[Item]:
+def _find_lines(pixels: Pixels, edges: NDArray[np.uint8], glyphs: Mask) -> list[Item]:
     runs = find_runs(glyphs, bridge=_LETTER_GAP)
     blobs = bounds(runs, label(runs, glyphs.shape[1]))
     blobs = blobs[(blobs[:, 3] >= 4) | (blobs[:, 2] >= 4)]
     lines: list[Item] = []
-    for x, y, w, h, _ in _join_words(blobs).tolist():
+    for x, y, w, h, _ in _join_words(edges, blobs).tolist():
         x, y = max(0, x - 1), max(0, y - 1)
         crop = pixels[y : y + h + 2, x : x + w + 2]
         lines.extend((x + item[0], y + item[1], *item[2:]) for item in _split_lines(crop))
@@ -112,7 +115,8 @@ def _letters(
     if not len(labels):
         return np.zeros(edges.shape, dtype=np.bool_)
     is_text = np.array([kind not in ("ring", "line") for kind in kinds], dtype=np.bool_)
-    is_text &= ~(np.array([kind == "box" for kind in kinds]) & (boxes[:, 2:4].max(axis=1) < _LEAST_LABELLED))
+    is_small = (boxes[:, 2:4].max(axis=1) < _LEAST_LABELLED) & (boxes[:, 2] - boxes[:, 3] < _LEAST_WIDER)
+    is_text &= ~(np.array([kind == "box" for kind in kinds]) & is_small)
     glyphs = paint(runs, is_text[labels], edges.shape)
     is_wide = is_text & ((boxes[:, 2] >= _WIDE) | (boxes[:, 3] >= _WIDE))
     _clear_straight(glyphs, edges, paint(runs, is_wide[labels], edges.shape))
@@ -127,10 +131,12 @@ def _letters(
             # Corners are round the farther in the thicker the border is.
             for side, inward in ((x, 1), (x + w - 1, -1)):
                 far = _clear_beside(glyphs.T, edges.T, side, slice(y, y + h), _ACROSS)
-                deep = rim + max(apart * inward for apart in far)
-                left = x if inward == 1 else max(0, x + w - deep)
-                for top in (y, max(0, y + h - deep)):
-                    glyphs[top : top + deep, left : left + deep] = False
+                far += _clear_ring(glyphs.T, edges.T, side, slice(y, y + h), inward)
+                wide = rim + max(apart * inward for apart in far)
+                high = max(rim, min(wide, h // 3))
+                left = x if inward == 1 else max(0, x + w - wide)
+                for top in (y, max(0, y + h - high)):
+                    glyphs[top : top + high, left : left + wide] = False
     return glyphs
 
 
@@ -158,6 +164,20 @@ def _clear_beside(letters: Mask, seen: NDArray[np.uint8], row: int, part: slice,
         if beside != row and 2 * np.count_nonzero(same) >= part.stop - part.start:
             letters[beside, part] &= ~same
             found.append(beside - row)
+    return found
+
+
+def _clear_ring(letters: Mask, seen: NDArray[np.uint8], row: int, part: slice, inward: int) -> list[int]:
+    """Clears the side of a ring that shows a field's focus, two thirds of the field's border at `row` or more.
+
+    Returns how far each edge of it lies from `row`.
+    """
+    found = []
+    for apart in range(_THICKEST + 1, _DEEPEST + 1):
+        side = row + apart * inward
+        if 0 <= side < len(seen) and 3 * np.count_nonzero(seen[side, part] == _ACROSS) >= 2 * (part.stop - part.start):
+            letters[side, part] = False
+            found += [apart * inward + beside for beside in _clear_beside(letters, seen, side, part, _ACROSS)]
     return found
 
 
@@ -230,8 +250,8 @@ def _fill(pixels: Pixels, row: list[int]) -> int:
     return colour >> 16 | colour & 0xFF00 | (colour & 255) << 16
 
 
-def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Joins blobs (k, 5) of one line whose gap is a space of their own size (larger fonts have wider spaces)."""
+def _join_words(edges: NDArray[np.uint8], blobs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Joins blobs (k, 5) of one line whose gap is a space of their own size (larger fonts have wider spaces), and holds no border."""
     if len(blobs) < 2:
         return blobs
     order = np.argsort(blobs[:, 0], kind="stable")
@@ -247,6 +267,8 @@ def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:
             lower, taller = np.minimum(blobs[:, 3], h), np.maximum(blobs[:, 3], h)
             joins = alive & (gap >= 0) & (1.8 * gap <= taller) & (10 * shared >= 7 * lower) & (2 * lower >= taller)
             joins[index] = False
+            for other in np.flatnonzero(joins):
+                joins[other] = not _is_parted(edges, blobs[index], blobs[other])
             other = int(np.argmax(joins))
             if not joins[other]:
                 break
@@ -258,11 +280,15 @@ def _join_words(blobs: NDArray[np.int64]) -> NDArray[np.int64]:
     return blobs[alive]
 
 
+def _is_parted(edges: NDArray[np.uint8], one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether an upright edge as high as the rows that they share stands between a blob and one right of it."""
+    rows = slice(max(one[1], other[1]), min(one[1] + one[3], other[1] + other[3]))
+    return bool((edges[rows, one[0] + one[2] : other[0]] == _ACROSS).all(axis=0).any())
+
+
 def _split_lines(crop: Pixels) -> list[Item]:
     """Cuts a blob (h, w, 4) into its text lines: rows without ink part them. Boxes are relative to the crop."""
-    paper = ground_of(crop)
-    paper_bgr = np.array([paper & 255, paper >> 8 & 255, paper >> 16 & 255], dtype=np.int16)
-    contrast = np.abs(crop[..., :3].astype(np.int16) - paper_bgr).max(axis=2)
+    paper, contrast = ground_of(crop), contrast_of(crop)
     ink = contrast >= _INK
     if len(ink) >= _LEAST_CUT:
         ink[:, ink.mean(axis=0) > 0.95] = False  # a border beside the lines, which would join them

@@ -45,6 +45,24 @@ def test_equal_to_the_model(made: tuple[Pixels, list[model.Box], list[int]]) -> 
     np.testing.assert_array_equal(mine.view(np.uint32), wanted.view(np.uint32))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(0, 30), st.integers(0, 12))
+def test_contrast_with_a_shaded_ground_equals_the_model(seed: int, height: int, step: int, noise: int) -> None:
+    rng = np.random.default_rng(seed)
+    shades = rng.integers(0, 256, 4) + step * rng.uniform(-1, 1, 4) * np.arange(height)[:, None]
+    pixels = np.repeat(shades[:, None], 20, axis=1) + rng.integers(-noise, noise + 1, (height, 20, 4))
+    pixels = pixels.clip(0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(kernel.contrast(pixels), model.contrast(pixels))
+
+
+def test_letters_on_a_shaded_face_differ_from_their_own_row() -> None:
+    pixels = np.zeros((12, 30, 4), np.uint8)
+    pixels[..., :3] = (np.array([110, 215, 255]) - 5 * np.arange(12)[:, None])[:, None]
+    pixels[3:9, 5:25:4, :3] = 0
+    made = kernel.contrast(pixels)
+    assert not made[pixels.any(axis=2)].any()
+    assert (made[3:9, 5:25:4] > 180).all()
+
+
 @given(screens())
 def test_names_tell_contents_and_sizes_apart(made: tuple[Pixels, list[model.Box], list[int]]) -> None:
     pixels, boxes, _ = made
