@@ -40,7 +40,13 @@ _STROKE = 3  # pixels of ink; what is lower is a stroke of a sign
 _WIDEST_SIGN, _HIGHEST_KEY, _WIDEST_KEY = 20, 90, 150  # pixels
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
+_TICKS, _FIELDS = ("tick", "radio"), ("field", "area", "patch")  # kinds that may have a name beside them
+_FRAMED = ("button", "field", "chooser")  # kinds whose text is their own
 _TICK_GAP = 24  # pixels between a box to tick and its name
+_HIGHEST_FIELD = 40  # pixels: a higher one's name is no farther away
+_FARTHEST_NAME = 4  # heights left of a field
+_DOUBTED, _LEAST_CERTAINTY, _MOST_SIGNS = 20, 0.75, 3  # pixels of height, certainty, letters: see _trusted
+_NOTHING = Reading("", (), 0.0)
 _MOST_LINES_SAID = 6  # by a widget
 _MOST_WORDS = 9  # a longer line keeps its first and last words when places are few
 
@@ -106,6 +112,7 @@ class ElementFinder:
     ) -> list[Element]:
         """Returns the elements of a screen. `readings` are those of `blocks`, which are `readable(layout)`. Raises
         GateClosed."""
+        readings = [_trusted(block, reading) for block, reading in zip(blocks, readings, strict=True)]
         frames = _frames(layout, find_widgets(layout, self._widgets), blocks, readings)
         found: list[tuple[int, Element]] = [(0, frame) for frame in frames]
         lines = self._found_lines(pixels, blocks, readings, gate)
@@ -155,6 +162,12 @@ class _Line:
     result: str
 
 
+def _trusted(block: TextBlock, reading: Reading) -> Reading:
+    """Returns a line's reading; nothing where a few signs of a large thing are doubtful: a stripe or a drawing, no text."""
+    doubtful = reading.certainty < _LEAST_CERTAINTY and len(reading.text) <= _MOST_SIGNS
+    return _NOTHING if doubtful and block.box.h >= _DOUBTED else reading
+
+
 def _of_dots(found: Sequence[Element]) -> list[Box]:
     """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it."""
     said = [one.box.centre for one in found if _is_said(one.text)]
@@ -182,22 +195,48 @@ def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:
 
 
 def name_of(index: int, elements: Sequence[Element]) -> str:
-    """Returns what an element is called: what is written in it, or right of a box or ring to tick."""
+    """Returns what an element is called: what is written in it, or else its name beside it."""
     one = elements[index]
-    named_by = name_at(index, elements) if not one.text and one.kind in ("tick", "radio") else -1
+    named_by = names_at([index], elements)[0] if not one.text else -1
     return elements[named_by].text if named_by >= 0 else one.text
 
 
-def name_at(index: int, elements: Sequence[Element]) -> int:
-    """Returns the place of the line right of a box or ring to tick, -1 without one."""
-    x, y = elements[index].box.right, elements[index].box.centre[1]
+def names_at(places: Sequence[int], elements: Sequence[Element]) -> list[int]:
+    """Returns for each of `places` that of the line that names it, -1 without one.
+
+    A box or ring to tick is named by what is right of it; a field by what is left of it, else by what is nearest above
+    or below.
+    """
+    lines = [
+        (place, one.box)
+        for place, one in enumerate(elements)
+        if one.kind == "line" and one.text and not (one.parent >= 0 and elements[one.parent].kind in _FRAMED)
+    ]
+    named_by = {**dict.fromkeys(_TICKS, _name_of_tick), **dict.fromkeys(_FIELDS, _name_of_field)}
+    return [
+        named_by[elements[place].kind](elements[place].box, lines) if elements[place].kind in named_by else -1
+        for place in places
+    ]
+
+
+def _name_of_tick(tick: Box, lines: Sequence[tuple[int, Box]]) -> int:
+    y = tick.centre[1]
     beside = [
-        (other.box.x, place)
-        for place, other in enumerate(elements)
-        if other.kind == "line" and other.text and 0 <= other.box.x - x <= _TICK_GAP
-        if other.box.y <= y < other.box.bottom
+        (box.x, place) for place, box in lines if 0 <= box.x - tick.right <= _TICK_GAP and box.y <= y < box.bottom
     ]
     return min(beside)[1] if beside else -1
+
+
+def _name_of_field(field: Box, lines: Sequence[tuple[int, Box]]) -> int:
+    reach = min(field.h, _HIGHEST_FIELD)
+    beside, near = [], []
+    for place, box in lines:
+        across, down = field.gap(box)
+        if box.x < field.x and 2 * -down >= box.h and 0 <= across <= _FARTHEST_NAME * reach:
+            beside.append((across, place))
+        elif across < 0 <= down and 4 * down <= 3 * reach:
+            near.append((down, box.y, place))
+    return min(beside)[1] if beside else min(near)[2] if near else -1
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from runtime.agent.corners import ROUND
 from runtime.agent.deeds import Memory
-from runtime.agent.elements import Element, name_at
+from runtime.agent.elements import Element, names_at
 from runtime.agent.lattice import Lattice
 from runtime.agent.moments import compared, wanted_of
 from runtime.agent.quantities import measure_of, number_in
 
 Floats = NDArray[np.float32]
 
-FACTS = 43
+FACTS = 45
 _WHOLE = (0, 1)  # facts that say that a number is odd, even
 _CORNERS = (3, 4, 5, 6, 7, 8, ROUND)
 
@@ -46,12 +46,12 @@ def facts_of(
 ) -> Floats:
     """FACTS numbers: parity and order of its number (4), corners (8), place among its like (6), the ground of its
     counterpart (4), its number as a word (3), moments (7), times acted on (2), its name's likeness to the instruction
-    (4), the number of corners and the number beside it (5)."""
+    (4), the number of corners and the number beside it (5), whether it is the least or the greatest of its unit (2)."""
     count = len(elements)
     made = np.zeros((count, FACTS), dtype=np.float32)
     if not count:
         return made
-    made[:, 0:4] = _ordered(elements)
+    made[:, 0:4], made[:, 43:] = _ordered(elements)
     made[:, 4] = sides / ROUND
     for place, number in enumerate(_CORNERS):
         made[:, 5 + place] = sides == number
@@ -70,44 +70,53 @@ def facts_of(
     made[:, 25:32] = [compared(one.text, wanted) for one in elements]
     made[:, 32], made[:, 33] = times.clip(0, 10) / 10, times % 2
     best, equal = (alike[..., column].max(axis=0) if len(alike) else np.zeros(count) for column in (0, 3))
-    names = _names(elements)
+    names = np.array(names_at(range(count), elements))
     said = names >= 0
     made[said, 34] = 1
     made[said, 35], made[said, 36] = best[names[said]], equal[names[said]]
     made[said, 37] = [memory.labels.count(elements[index].text) % 2 for index in names[said]]
-    made[:, 38:] = numbered(np.array([one.box for one in elements], dtype=np.float32), made, links, alike, sides)
+    boxes = np.array([one.box for one in elements], dtype=np.float32)
+    made[:, 38:43] = numbered(boxes, made, links, alike, sides)
     return made
 
 
 def numbered(boxes: Floats, facts: Floats, links: Floats, alike: Floats, sides: NDArray[np.int64]) -> Floats:
-    """5 numbers: whether it says as many as a figure has corners; of the whole number beside it (else of the nearest),
-    whether it is odd, even, how it compares to the first number of the instruction, and whether that is known: 1, or
-    0.5 of the nearest."""
+    """5 numbers: whether it says as many as a figure has corners; of the whole number beside it, whether it is odd, even;
+    of the number beside it (else of the nearest), how it compares to the first number of the instruction, and whether
+    that is known: 1, or 0.5 of the nearest."""
     made = np.zeros((len(boxes), 5), dtype=np.float32)
     is_whole = facts[:, _WHOLE].any(axis=1)
     figures = links[(links[:, 0] == sides) & ~is_whole, 0]
     made[:, 0] = np.isin(links[:, 0], figures[figures >= 3]) & is_whole
-    x, y, w, h = boxes.T
-    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
-    gap = np.maximum(x[:, None] - (x + w), x - (x[:, None] + w[:, None]))
-    distance = np.where((2 * shared >= np.minimum(h[:, None], h)) & (gap >= 0) & is_whole, gap, np.inf)
-    nearest = distance.argmin(axis=1)
-    beside = np.isfinite(distance[np.arange(len(boxes)), nearest])
-    far = np.hypot(x[:, None] + w[:, None] / 2 - x - w / 2, y[:, None] + h[:, None] / 2 - y - h / 2)
-    nearest = np.where(beside, nearest, np.where(is_whole, far, np.inf).argmin(axis=1))
-    has = np.full(len(boxes), is_whole.any())
+    nearest, beside = _nearest(boxes, is_whole)
     made[beside, 1:3] = facts[nearest[beside]][:, _WHOLE]
-    compared_to = np.flatnonzero((alike[..., 5] != 0).any(axis=1) | (alike[..., 6] != 0).any(axis=1))
+    comparable = (alike[..., 5] != 0) | (alike[..., 6] != 0)
+    compared_to = np.flatnonzero(comparable.any(axis=1))
     if len(compared_to):
-        made[has, 3] = np.sign(alike[compared_to[0], nearest[has], 6])
-        made[has, 4] = np.where(beside[has], 1, 0.5)
+        first = compared_to[0]
+        nearest, beside = _nearest(boxes, comparable[first])
+        made[:, 3] = np.sign(alike[first, nearest, 6])
+        made[:, 4] = np.where(beside, 1, 0.5)
     return made
 
 
-def _ordered(elements: list[Element]) -> Floats:
+def _nearest(boxes: Floats, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns for each box which of the `chosen` is nearest in its row, else anywhere, and whether it is in its row."""
+    x, y, w, h = boxes.T
+    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
+    gap = np.maximum(x[:, None] - (x + w), x - (x[:, None] + w[:, None]))
+    distance = np.where((2 * shared >= np.minimum(h[:, None], h)) & (gap >= 0) & chosen, gap, np.inf)
+    nearest = distance.argmin(axis=1)
+    beside = np.isfinite(distance[np.arange(len(boxes)), nearest])
+    far = np.hypot(x[:, None] + w[:, None] / 2 - x - w / 2, y[:, None] + h[:, None] / 2 - y - h / 2)
+    return np.where(beside, nearest, np.where(chosen, far, np.inf).argmin(axis=1)), beside
+
+
+def _ordered(elements: list[Element]) -> tuple[Floats, Floats]:
     """4 numbers of an element that is a measure: whole and odd, whole and even, its rank among those of its unit less
-    its place among them in reading order, and whether both are the same."""
-    made = np.zeros((len(elements), 4), dtype=np.float32)
+    its place among them in reading order, and whether both are the same. And 2, where its unit has several sizes:
+    whether it is the least, the greatest."""
+    made, ends = np.zeros((len(elements), 4), dtype=np.float32), np.zeros((len(elements), 2), dtype=np.float32)
     places: dict[str, dict[tuple[float, ...], int]] = {}
     measures = [measure_of(one.text) for one in elements]
     for measure in measures:
@@ -120,9 +129,11 @@ def _ordered(elements: list[Element]) -> Floats:
             continue
         unit, size = measure
         whole = len(size) == 1 and size[0] == int(size[0])
-        apart = ranks[unit][size] - places[unit][size]
+        rank, last = ranks[unit][size], len(ranks[unit]) - 1
+        apart = rank - places[unit][size]
         made[row] = whole and size[0] % 2 == 1, whole and size[0] % 2 == 0, max(-1, min(1, apart / 5)), apart == 0
-    return made
+        ends[row] = last > 0 and rank == 0, last > 0 and rank == last
+    return made, ends
 
 
 def running_of(elements: list[Element]) -> NDArray[np.int64]:
@@ -140,13 +151,6 @@ def running_of(elements: list[Element]) -> NDArray[np.int64]:
         ]
     ] = 1
     return np.where(made > 0, made.cumsum(), 0)
-
-
-def _names(elements: list[Element]) -> NDArray[np.int64]:
-    """Returns for each box or ring to tick the element that is its name, -1 for all others."""
-    return np.array(
-        [name_at(index, elements) if one.kind in ("tick", "radio") else -1 for index, one in enumerate(elements)]
-    )
 
 
 def links_of(elements: list[Element], sides: NDArray[np.int64], lattice: Lattice) -> Floats:

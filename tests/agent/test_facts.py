@@ -43,6 +43,19 @@ def test_the_number_beside_is_compared_to_the_one_that_is_asked_for() -> None:
     assert facts([line("^", 90, 10, "button")], "Select 5")[0, 41:43].tolist() == [0, 0]
 
 
+def test_a_price_with_decimals_is_compared_too() -> None:
+    for shown, order in (("$31.20", -1), ("$31.30", 0), ("$31.40", 1)):
+        made = facts([line(f"Price: {shown}", 10, 10), line("Buy", 40, 40, "button")], "Buy it for less than $31.30.")
+        assert made[1, 41:43].tolist() == [order, 0.5]
+
+
+def test_the_least_and_the_greatest_of_a_unit_are_known() -> None:
+    shown = ["Takes 3h 40m", "$128", "Takes 28h 34m", "$96", "Takes 3h 5m", "$1,258", "7%"]
+    made = facts([line(text, 10, 20 * row) for row, text in enumerate(shown)], "Take the cheapest")
+    assert made[:, 43].tolist() == [0, 0, 0, 1, 1, 0, 0]
+    assert made[:, 44].tolist() == [0, 0, 1, 0, 0, 1, 0]
+
+
 def test_a_number_out_of_order_says_which_way_it_has_to_go() -> None:
     made = facts([line(text, 10, 20 * row) for row, text in enumerate(("17", "-97", "41", "26"))], "Sort them")
     assert np.sign(made[:, 2]).tolist() == [1, -1, 1, -1]
