@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def _prepare(
 
 def _three(value: float | Sequence[float], name: str) -> tuple[float, float, float]:
     values = [float(value)] * 3 if isinstance(value, (int, float)) else [float(one) for one in value]
-    if len(values) != 3 or not np.isfinite(values).all():
+    if len(values) != 3 or not all(map(isfinite, values)):
         raise ValueError(f"{name} is one number or three, finite; got {value!r}")
     return values[0], values[1], values[2]
 
