@@ -23,6 +23,7 @@ typedef struct ih_frames_ops {
     ih_box_fn *box;
     ih_horizontal_fn *horizontal;
     ih_quantise_fn *quantise;
+    ih_thirds_fn *thirds; /* NULL: the three steps do */
 } ih_frames_ops;
 
 extern const void *const ih_frames_table[IH_VARIANT_COUNT]; /* ih_frames_ops or NULL */
@@ -48,10 +49,10 @@ static inline int ih_tile_arena(int w)
 int ih_tile_hashes(int variant, const ih_frame *frame, const ih_tile_key *key, const ih_gate *gate,
                    ih_tile_sums *arena, uint8_t *hashes);
 
-/* The same in steps of 8 rows from the top, for a pass that does more with them while they are near: adds the rows
- * 8 * slab.. to the arena; after the last of a row of tiles writes that row's hashes. */
-void ih_tile_slab(const ih_frames_ops *ops, const ih_frame *frame, int slab, const ih_tile_key *key,
-                  ih_tile_sums *arena, uint8_t *hashes);
+/* The same in steps of 8 rows from the top and of some tiles along, from..until, for a pass that does more with them while
+ * they are near: adds the rows 8 * slab.. to the arena; after the last of a row of tiles writes that row's hashes. */
+void ih_tile_slab(const ih_frames_ops *ops, const ih_frame *frame, int slab, int from, int until,
+                  const ih_tile_key *key, ih_tile_sums *arena, uint8_t *hashes);
 
 /* Marks the tiles whose hash differs; mask (count), hashes and previous (count, 16). Returns how many differ. */
 int ih_tiles_differ(const uint8_t *hashes, const uint8_t *previous, int count, uint8_t *mask);
@@ -85,7 +86,8 @@ int ih_crop_resize(int variant, const ih_frame *frame, const int32_t (*boxes)[4]
     ih_vertical_fn ih_vertical_##variant;            \
     ih_box_fn ih_box_##variant;                      \
     ih_horizontal_fn ih_horizontal_##variant;        \
-    ih_quantise_fn ih_quantise_##variant;
+    ih_quantise_fn ih_quantise_##variant;            \
+    ih_thirds_fn ih_thirds_##variant;
 IH_DECLARE_FRAMES(scalar)
 IH_DECLARE_FRAMES(avx2)
 IH_DECLARE_FRAMES(avx512)

@@ -143,9 +143,18 @@ typedef struct constants {
     __m128i shift;
 } constants;
 
-static inline __m256i scaled(const int16_t *h, const constants *k)
+static inline constants constants_of(const ih_quantise *q)
 {
-    __m256i product = _mm256_mulhrs_epi16(load(h), k->multiplier);
+    return (constants){
+        .multiplier = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->multiplier)),
+        .offset = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->offset)),
+        .shift = _mm_cvtsi32_si128(q->shift),
+    };
+}
+
+static inline __m256i scaled(__m256i h, const constants *k)
+{
+    __m256i product = _mm256_mulhrs_epi16(h, k->multiplier);
     return _mm256_sra_epi16(_mm256_adds_epi16(product, k->offset), k->shift);
 }
 
@@ -155,7 +164,7 @@ static inline __attribute__((always_inline)) void planes_8(const int16_t *h, con
 {
     const __m256i by_channel = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, /**/
                                                 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m256i first = scaled(h, k), second = scaled(h + 16, k);
+    __m256i first = scaled(load(h), k), second = scaled(load(h + 16), k);
     __m256i bytes = is_unsigned ? _mm256_packus_epi16(first, second) : _mm256_packs_epi16(first, second);
     bytes = _mm256_shuffle_epi8(bytes, by_channel); /* low lane: pixels 0 1 4 5, high lane: 2 3 6 7 */
     __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
@@ -167,10 +176,7 @@ static inline __attribute__((always_inline)) void quantise(const int16_t *h, int
                                                            int is_unsigned, uint8_t *const plane[3])
 {
     uint8_t *const b = plane[q->plane_of[0]], *const g = plane[q->plane_of[1]], *const r = plane[q->plane_of[2]];
-    constants k;
-    k.multiplier = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->multiplier));
-    k.offset = _mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->offset));
-    k.shift = _mm_cvtsi32_si128(q->shift);
+    const constants k = constants_of(q);
     int i = 0;
     for (; i + 16 <= n; i += 16) {
         __m128i bg0, rx0, bg1, rx1;
@@ -190,5 +196,86 @@ void ih_quantise_avx2(const int16_t *h, int n, const ih_quantise *q, uint8_t *co
         quantise(h, n, q, 1, plane);
     else
         quantise(h, n, q, 0, plane);
+}
+
+/* Adds to H of eight outputs (the first two of each 128-bit lane in `low`) a pixel of each. */
+static inline void add_pixels(__m256i ones, __m256i twos, __m256i weight, __m256i *low, __m256i *high)
+{
+    const __m256i times_32 = _mm256_set1_epi16(64 << 8 | 32), third = _mm256_set1_epi16(21846);
+    __m256i a = _mm256_maddubs_epi16(_mm256_unpacklo_epi8(ones, twos), times_32);
+    __m256i b = _mm256_maddubs_epi16(_mm256_unpackhi_epi8(ones, twos), times_32);
+    a = _mm256_add_epi16(a, _mm256_mulhi_epu16(a, third));
+    b = _mm256_add_epi16(b, _mm256_mulhi_epu16(b, third));
+    *low = _mm256_add_epi16(*low, _mm256_mulhrs_epi16(a, weight));
+    *high = _mm256_add_epi16(*high, _mm256_mulhrs_epi16(b, weight));
+}
+
+/* The lanes 0, 3.. of a, 1, 4.. of b, 2, 5 of c. */
+static inline __m256i pick(__m256i a, __m256i b, __m256i c)
+{
+    return _mm256_blend_epi32(_mm256_blend_epi32(a, b, 0x92), c, 0x24);
+}
+
+static inline __attribute__((always_inline)) void thirds_8(const uint8_t *rows, ptrdiff_t stride,
+                                                           const __m256i weight[3], const constants *k, int is_unsigned,
+                                                           uint8_t *const plane[3], int o)
+{
+    const __m256i by_1 = _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0), by_2 = _mm256_setr_epi32(2, 3, 4, 5, 6, 7, 0, 1);
+    const __m128i by_channel = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m128i in_order = _mm_setr_epi8(0, 3, 6, 1, 4, 7, 2, 5, 8, 11, 14, 9, 12, 15, 10, 13);
+    __m256i ones[3], twos[3], low = _mm256_setzero_si256(), high = low;
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        __m256i a = load(rows + 32 * i), b = load(rows + stride + 32 * i), c = load(rows + 2 * stride + 32 * i);
+        __m256i odd = _mm256_xor_si256(a, b);
+        ones[i] = _mm256_xor_si256(odd, c);
+        twos[i] = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(odd, c));
+    }
+    __m256i one = pick(ones[0], ones[1], ones[2]), two = pick(twos[0], twos[1], twos[2]);
+    add_pixels(one, two, weight[0], &low, &high);
+    one = _mm256_permutevar8x32_epi32(pick(ones[2], ones[0], ones[1]), by_1);
+    two = _mm256_permutevar8x32_epi32(pick(twos[2], twos[0], twos[1]), by_1);
+    add_pixels(one, two, weight[1], &low, &high);
+    one = _mm256_permutevar8x32_epi32(pick(ones[1], ones[2], ones[0]), by_2);
+    two = _mm256_permutevar8x32_epi32(pick(twos[1], twos[2], twos[0]), by_2);
+    add_pixels(one, two, weight[2], &low, &high);
+    low = scaled(low, k), high = scaled(high, k);
+    __m256i bytes = is_unsigned ? _mm256_packus_epi16(low, high) : _mm256_packs_epi16(low, high);
+    bytes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(by_channel));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    bytes = _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(in_order)); /* B and G, R and X */
+    const __m128i bg = _mm256_castsi256_si128(bytes), rx = _mm256_extracti128_si256(bytes, 1);
+    _mm_storel_epi64((__m128i *)(plane[0] + o), bg);
+    _mm_storel_epi64((__m128i *)(plane[1] + o), _mm_unpackhi_epi64(bg, bg));
+    _mm_storel_epi64((__m128i *)(plane[2] + o), rx);
+}
+
+static inline __attribute__((always_inline)) void thirds_of(const uint8_t *rows, const uint8_t *soon, ptrdiff_t stride,
+                                                            int n, const __m256i weight[3], const constants *k,
+                                                            int is_unsigned, uint8_t *const plane[3])
+{
+    for (int o = 0; o < n; o += 16, rows += 192, soon += 192) {
+        for (int row = 0; row < 3; row++)
+            for (int at = 0; at < 192; at += 64) {
+                _mm_prefetch((const char *)(rows + row * stride + at + IH_THIRDS_NEAR), _MM_HINT_T0);
+                _mm_prefetch((const char *)(soon + row * stride + at), _MM_HINT_T1);
+            }
+        thirds_8(rows, stride, weight, k, is_unsigned, plane, o);
+        thirds_8(rows + 96, stride, weight, k, is_unsigned, plane, o + 8);
+    }
+}
+
+void ih_thirds_avx2(const uint8_t *rows, const uint8_t *soon, ptrdiff_t stride, const ih_axis *along, int n,
+                    const ih_quantise *q, uint8_t *const plane[3])
+{
+    uint8_t *const by_channel[3] = {plane[q->plane_of[0]], plane[q->plane_of[1]], plane[q->plane_of[2]]};
+    const constants k = constants_of(q);
+    __m256i weight[3];
+    for (int pixel = 0; pixel < 3; pixel++)
+        weight[pixel] = _mm256_set1_epi16(along->weights[4 * pixel]);
+    if (q->is_unsigned)
+        thirds_of(rows, soon, stride, n, weight, &k, 1, by_channel);
+    else
+        thirds_of(rows, soon, stride, n, weight, &k, 0, by_channel);
 }
 #endif

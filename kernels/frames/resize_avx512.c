@@ -1,4 +1,4 @@
-/* The vertical part of the resize with AVX-512: all that touches the whole frame. */
+/* What touches the whole frame, with AVX-512: the vertical part of the resize, and thirds. */
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq")
 #include "frames/frames.h"
@@ -91,5 +91,91 @@ void ih_box_avx512(const uint8_t *rows, ptrdiff_t stride, ih_box box, int w, int
         boxes(rows, stride, 3, box, w, v);
     else
         boxes(rows, stride, box.rows, box, w, v);
+}
+
+typedef struct thirds {
+    __m512i weight[3]; /* of the first, second and third pixel of an output */
+    __m512i multiplier, offset, shift;
+} thirds;
+
+/* Adds to H of sixteen outputs (the first two of each 128-bit lane in `low`) a pixel of each. */
+static inline void add_pixels(__m512i ones, __m512i twos, __m512i weight, __m512i *low, __m512i *high)
+{
+    const __m512i times_32 = _mm512_set1_epi16(64 << 8 | 32), third = _mm512_set1_epi16(21846);
+    __m512i a = _mm512_maddubs_epi16(_mm512_unpacklo_epi8(ones, twos), times_32);
+    __m512i b = _mm512_maddubs_epi16(_mm512_unpackhi_epi8(ones, twos), times_32);
+    a = _mm512_add_epi16(a, _mm512_mulhi_epu16(a, third));
+    b = _mm512_add_epi16(b, _mm512_mulhi_epu16(b, third));
+    *low = _mm512_add_epi16(*low, _mm512_mulhrs_epi16(a, weight));
+    *high = _mm512_add_epi16(*high, _mm512_mulhrs_epi16(b, weight));
+}
+
+/* The lanes 0, 3.. of a, 1, 4.. of b, 2, 5.. of c. */
+static inline __m512i pick(__m512i a, __m512i b, __m512i c)
+{
+    return _mm512_mask_mov_epi32(_mm512_mask_mov_epi32(a, 0x2492, b), 0x4924, c);
+}
+
+static inline __m512i scaled(__m512i h, const thirds *k)
+{
+    return _mm512_srav_epi16(_mm512_adds_epi16(_mm512_mulhrs_epi16(h, k->multiplier), k->offset), k->shift);
+}
+
+/* Sixteen outputs of each plane, in lanes of 128 bits: B, G, R, X. */
+static inline __m512i planes_16(__m512i low, __m512i high, const thirds *k, int is_unsigned)
+{
+    const __m128i by_channel = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m128i in_order = _mm_setr_epi8(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+    const __m512i transposed = _mm512_cvtepu8_epi32(by_channel);
+    low = scaled(low, k), high = scaled(high, k);
+    __m512i bytes = is_unsigned ? _mm512_packus_epi16(low, high) : _mm512_packs_epi16(low, high);
+    bytes = _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(by_channel));
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(transposed, bytes), _mm512_broadcast_i32x4(in_order));
+}
+
+static inline __attribute__((always_inline)) void thirds_of(const uint8_t *rows, const uint8_t *soon, ptrdiff_t stride,
+                                                            int n, const thirds *k, int is_unsigned,
+                                                            uint8_t *const plane[3])
+{
+    for (int o = 0; o < n; o += 16, rows += 192, soon += 192) {
+        __m512i ones[3], twos[3], low = _mm512_setzero_si512(), high = low;
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) {
+            for (int row = 0; row < 3; row++) {
+                _mm_prefetch((const char *)(rows + row * stride + 64 * i + IH_THIRDS_NEAR), _MM_HINT_T0);
+                _mm_prefetch((const char *)(soon + row * stride + 64 * i), _MM_HINT_T1);
+            }
+            __m512i a = _mm512_loadu_si512(rows + 64 * i), b = _mm512_loadu_si512(rows + stride + 64 * i);
+            __m512i c = _mm512_loadu_si512(rows + 2 * stride + 64 * i);
+            ones[i] = _mm512_ternarylogic_epi32(a, b, c, 0x96); /* a ^ b ^ c */
+            twos[i] = _mm512_ternarylogic_epi32(a, b, c, 0xe8); /* two of them */
+        }
+        __m512i one = pick(ones[0], ones[2], ones[1]), two = pick(twos[0], twos[2], twos[1]);
+        add_pixels(one, two, k->weight[0], &low, &high);
+        one = pick(ones[1], ones[0], ones[2]), two = pick(twos[1], twos[0], twos[2]);
+        add_pixels(_mm512_alignr_epi32(one, one, 1), _mm512_alignr_epi32(two, two, 1), k->weight[1], &low, &high);
+        one = pick(ones[2], ones[1], ones[0]), two = pick(twos[2], twos[1], twos[0]);
+        add_pixels(_mm512_alignr_epi32(one, one, 2), _mm512_alignr_epi32(two, two, 2), k->weight[2], &low, &high);
+        __m512i bytes = planes_16(low, high, k, is_unsigned);
+        _mm_storeu_si128((__m128i *)(plane[0] + o), _mm512_castsi512_si128(bytes));
+        _mm_storeu_si128((__m128i *)(plane[1] + o), _mm512_extracti32x4_epi32(bytes, 1));
+        _mm_storeu_si128((__m128i *)(plane[2] + o), _mm512_extracti32x4_epi32(bytes, 2));
+    }
+}
+
+void ih_thirds_avx512(const uint8_t *rows, const uint8_t *soon, ptrdiff_t stride, const ih_axis *along, int n,
+                      const ih_quantise *q, uint8_t *const plane[3])
+{
+    uint8_t *const by_channel[3] = {plane[q->plane_of[0]], plane[q->plane_of[1]], plane[q->plane_of[2]]};
+    thirds k;
+    for (int pixel = 0; pixel < 3; pixel++)
+        k.weight[pixel] = _mm512_set1_epi16(along->weights[4 * pixel]);
+    k.multiplier = _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->multiplier));
+    k.offset = _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)q->offset));
+    k.shift = _mm512_set1_epi16((int16_t)q->shift);
+    if (q->is_unsigned)
+        thirds_of(rows, soon, stride, n, &k, 1, by_channel);
+    else
+        thirds_of(rows, soon, stride, n, &k, 0, by_channel);
 }
 #endif

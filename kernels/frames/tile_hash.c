@@ -49,22 +49,22 @@ static void finish_row(const ih_frames_ops *ops, const ih_frame *frame, int tile
     }
 }
 
-void ih_tile_slab(const ih_frames_ops *ops, const ih_frame *frame, int slab, const ih_tile_key *key,
-                  ih_tile_sums *sums, uint8_t *hashes)
+void ih_tile_slab(const ih_frames_ops *ops, const ih_frame *frame, int slab, int from, int until,
+                  const ih_tile_key *key, ih_tile_sums *sums, uint8_t *hashes)
 {
     const int first = slab * IH_TILE_ROWS, group = slab % IH_TILE_GROUPS, h = least(IH_TILE_ROWS, frame->h - first);
-    const uint8_t *rows = frame->pixels + first * frame->stride;
+    const uint8_t *rows = frame->pixels + first * frame->stride + from * IH_TILE * 4;
     const ptrdiff_t ahead = first + 2 * IH_TILE_ROWS <= frame->h ? IH_TILE_ROWS * frame->stride : 0;
-    if (group == 0)
+    if (group == 0 && from == 0)
         memset(sums, 0, sizeof *sums * (size_t)ih_tile_arena(frame->w));
-    for (int column = 0; column < ih_tiles_along(frame->w); column++, rows += IH_TILE * 4) {
+    for (int column = from; column < until; column++, rows += IH_TILE * 4) {
         const int w = least(IH_TILE, frame->w - column * IH_TILE);
         if (h < IH_TILE_ROWS || w % IH_TILE_BLOCK)
             ragged_group(ops, rows, frame->stride, h, w, key->nh[group], sums[column]);
         else
             ops->tile_group(rows, frame->stride, w / IH_TILE_BLOCK, key->nh[group], rows + ahead, sums[column]);
     }
-    if (group == IH_TILE_GROUPS - 1 || first + h == frame->h)
+    if (until == ih_tiles_along(frame->w) && (group == IH_TILE_GROUPS - 1 || first + h == frame->h))
         finish_row(ops, frame, slab / IH_TILE_GROUPS, key, sums, hashes);
 }
 
@@ -74,7 +74,7 @@ int ih_tile_hashes(int variant, const ih_frame *frame, const ih_tile_key *key, c
     for (int slab = 0; slab * IH_TILE_ROWS < frame->h; slab++) {
         if (slab % 2 == 0 && !ih_gate_is_open(gate)) /* 5 us of work at 1080p, on a slow core 50 */
             return IH_PREEMPTED;
-        ih_tile_slab(ih_frames_ops_of(variant), frame, slab, key, sums, hashes);
+        ih_tile_slab(ih_frames_ops_of(variant), frame, slab, 0, ih_tiles_along(frame->w), key, sums, hashes);
     }
     return IH_DONE;
 }

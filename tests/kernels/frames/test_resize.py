@@ -25,6 +25,7 @@ SIZES = [
     ((30, 48), (10, 16)),
     ((37, 61), (13, 20)),
     ((64, 100), (1, 2)),
+    ((15, 144), (5, 48)),
     ((9, 7), (20, 33)),
     ((1, 1), (5, 5)),
     ((20, 130), (25, 50)),
@@ -71,6 +72,29 @@ def test_every_variant_is_the_reference(
         assert np.array_equal(resize_area(frame, size, variant=variant, **arguments), expected), variant
 
 
+@given(
+    size=st.tuples(st.integers(1, 14), st.integers(1, 9).map(lambda steps: 16 * steps)),
+    order=st.sampled_from(["rgb", "bgr"]),
+    dtype=st.sampled_from([np.int8, np.uint8]),
+    seed=seeds,
+    black_white=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_thirds_are_the_reference(size: tuple[int, int], order: str, dtype: type, seed: int, black_white: bool) -> None:
+    """The step of its own that a frame takes which shrinks threefold, alone and by bands of tiles."""
+    frame = frame_of((3 * size[0], 3 * size[1] + 3), seed)[:, 2:-1]
+    if black_white:
+        frame = (frame > 127) * np.uint8(255)
+    arguments: dict[str, Any] = {"mean": (123.7, 116.3, 103.5), "scale": (1.1, 0.9, 2), "dtype": dtype, "order": order}
+    expected = resize_area(frame, size, variant="scalar", **arguments)
+    hashes = tile_hashes(frame, KEY, variant="scalar")
+    for variant in VARIANTS[1:]:
+        assert np.array_equal(resize_area(frame, size, variant=variant, **arguments), expected), variant
+        planes, tiles = resize_and_hash(frame, size, KEY, variant=variant, **arguments)
+        assert np.array_equal(planes, expected), variant
+        assert np.array_equal(tiles, hashes), variant
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("value", [0, 1, 127, 254, 255])
 def test_a_plain_frame_stays_plain(variant: str, value: int) -> None:
@@ -78,6 +102,7 @@ def test_a_plain_frame_stays_plain(variant: str, value: int) -> None:
     frame = np.full((64, 128, 4), value, np.uint8)
     for size in [(1, 2), (2, 3), (5, 7), (33, 63), (63, 65), (64, 128), (65, 129), (200, 300)]:
         assert (resize_area(frame, size, dtype=np.uint8, variant=variant) == value).all(), size
+    assert (resize_area(frame[:63, :96], (21, 32), dtype=np.uint8, variant=variant) == value).all()
 
 
 @given(shape=st.tuples(extents, extents), size=st.tuples(extents, extents), seed=seeds, black_white=st.booleans())
