@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kernels.graph.emit import CALLER, CONV_UNIT_NS, TILE_SLACK, Emitter, Ref, fits_int32, reference
 from kernels.graph.errors import UnsupportedModelError
 from kernels.graph.expressions import F32, QuantisedConstant
-from kernels.graph.pack import LANES, column_fold, depthwise_columns, pack_dense, pack_depthwise
+from kernels.graph.pack import LANES, column_fold, depthwise_columns, pack_dense, pack_depthwise, row_pair
 from kernels.graph.views import Buffer, Dims, View, count
 
 Int32 = npt.NDArray[np.int32]
@@ -206,7 +206,7 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
     sn, _, sh, sw = x.strides
     top, left, _, _ = window.pads
     images, _, lines, px = out.dims
-    pair = window.stride[0] == 1 and window.dilation[0] == 1
+    pair = row_pair(kh, window.stride[0], window.dilation[0])
     fold = column_fold(c, window.stride[1], sw == c and out.strides[3] == c)
     px_ns = 2 * c * (kh * kw / min(emitter.machine.macs_per_ns, VECTOR_MACS_PER_NS) * 5 + 0.02)  # of two lines
     chunk = px if fold > 1 else min(px, max(1, int(CONV_UNIT_NS / px_ns)))
@@ -229,8 +229,8 @@ def depthwise(emitter: Emitter, x: View, w: QuantisedConstant, bias: Int32, wind
         dilation_y=window.dilation[0],
         dilation_x=window.dilation[1],
         w=_packed(emitter, f"{w.key} depthwise", lambda: pack_depthwise(flat)),
-        w_packed=_packed(emitter, f"{w.key} columns {int(pair)} {fold}", lambda: depthwise_columns(flat, pair, fold)),
-        pair=int(pair),
+        w_packed=_packed(emitter, f"{w.key} columns {pair} {fold}", lambda: depthwise_columns(flat, pair, fold)),
+        pair=pair,
         fold=fold,
         out=reference(out),
         out_image=out.strides[0],
