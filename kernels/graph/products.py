@@ -172,10 +172,13 @@ def _dense(emitter: Emitter, reads: list[Buffer], out: View, n: int, images: int
     rate = emitter.machine.macs_per_ns
     rate = min(rate, VECTOR_MACS_PER_NS) if taps < FEW_INPUTS else rate
     px_ns = max(1.0, taps * (-(-n // 8) * 8) / rate + n * 0.08)
-    n_chunk, tile = n, emitter.machine.tile_px
+    n_chunk, tile, lanes = n, emitter.machine.tile_px, 48
+    if tile == RIGID_TILE:
+        lanes = 64
+        tile = px if tile < px < tile + tile // 2 else tile  # what is left would be too few pixels for a tile
     chunk = max(1, int(CONV_UNIT_NS / px_ns))
     if chunk < tile and n > 96:  # rather fewer channels than few pixels: a tile of pixels shares each load of weights
-        n_chunk = max(48, int(n * chunk / tile) // 48 * 48)
+        n_chunk = max(lanes, int(n * chunk / tile) // lanes * lanes)
         chunk = tile
     chunk = min(px, max(tile, chunk // tile * tile))
     if px > chunk:
