@@ -24,6 +24,7 @@ POLL_SHARE_NS = 20_000
 FLAT, SCALAR, PERIODIC, REPEAT = range(4)  # enum ih_leaf_mode
 LEAF = struct.Struct("<10qfi")  # ih_ewise_leaf
 MAX_BUFFER = 1 << 31
+TABLE_CALLS = 3  # instructions that cost more than looking their result up
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ class Emitter:
     def ewise(self, expr: Expr, out: View) -> None:
         """Evaluates `expr`, whose leaves are in memory, into `out`."""
         program = Program(self)
+        program.tabled = table_chains(expr)
         result = program.build(expr)
         views = [broadcast(view, out.dims) for view in program.views]
         ups = {view.up for view in views if view.up != (1, 1)}
@@ -219,9 +221,11 @@ class Emitter:
         chunks = -(-row // chunk)
         rows = count(tuple(outer))
         table = b"".join(
-            LEAF.pack(i, *steps, mode, period, times, view.dtype == "u8", view.quant.zero if view.quant else 0,
-                            view.quant.scale if view.quant else 1.0, next(spreads) if mode == PERIODIC else 0)
-            for i, (view, steps, (mode, period, times)) in enumerate(zip(views, strides[1:], modes, strict=False))
+            LEAF.pack(i, *steps, mode, period, times, *self._load(view, table),
+                      next(spreads) if mode == PERIODIC else 0)
+            for i, (view, table, steps, (mode, period, times)) in enumerate(
+                zip(views, program.tables, strides[1:], modes, strict=True)
+            )
         )  # fmt: skip
         leaf_table = Ref(self.constants.put(table, key=f"leaves of op {len(self.ops)}"))
         code = Ref(self.constants.put(program.code()))
@@ -238,6 +242,14 @@ class Emitter:
         op.leaf_table = leaf_table.buffer
         op.leaves = [reference(view) for view in views]
 
+    def _load(self, view: View, table: bytes | None) -> tuple[int, int, float]:
+        """Returns is_u8, zero and scale of a leaf: how its bytes become floats, if it holds bytes."""
+        if table is not None:
+            buffer = self.constants.put(table)
+            return 2, buffer.region << 56 | buffer.offset, 1.0
+        quant = view.quant or Quant(1.0, 0)
+        return int(view.dtype == "u8"), quant.zero, quant.scale
+
 
 class Program:
     """The instructions of an expression; leaves and literals come first, one register each, results are given
@@ -247,6 +259,8 @@ class Program:
     def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
         self.views: list[View] = []
+        self.tables: list[bytes | None] = []  # of each view: what its bytes are loaded through
+        self.tabled: dict[int, View] = {}  # calls that are a table of this tensor, by id
         self.instructions: list[tuple[int, int, int, int]] = []
 
     def build(self, expr: Expr) -> int:
@@ -256,15 +270,17 @@ class Program:
         self._sort(expr, order, uses)
         register: dict[int, int] = {}
         for node in order:
-            if isinstance(node, Call) and node.stored is None:
+            if self._is_computed(node):
                 continue
+            self.tables.append(table_of(node, self.tabled[id(node)], None) if id(node) in self.tabled else None)
             register[id(node)] = len(self.views)
             self.views.append(self._view(node))
         free: list[int] = []
         top = len(self.views)
         for node in order:
-            if not isinstance(node, Call) or node.stored is not None:
+            if not self._is_computed(node):
                 continue
+            assert isinstance(node, Call)
             operands = [register[id(arg)] for arg in node.args]
             if free:  # before the operands are freed: a result never shares a register with them
                 to = free.pop()
@@ -287,7 +303,7 @@ class Program:
             node, expanded = todo.pop()
             if id(node) in done:
                 continue
-            args = node.args if isinstance(node, Call) and node.stored is None else ()
+            args = node.args if isinstance(node, Call) and self._is_computed(node) else ()
             if expanded or not args:
                 done.add(id(node))
                 order.append(node)
@@ -297,7 +313,12 @@ class Program:
                 todo.append((node, True))
                 todo.extend((arg, False) for arg in reversed(args))
 
+    def _is_computed(self, node: Expr) -> bool:
+        return isinstance(node, Call) and node.stored is None and id(node) not in self.tabled
+
     def _view(self, node: Expr) -> View:
+        if id(node) in self.tabled:
+            return self.tabled[id(node)]
         if isinstance(node, Leaf):
             return node.view
         if isinstance(node, Literal):
@@ -376,6 +397,36 @@ def table_of(expr: Expr, view: View, out: Quant | None) -> bytes:
                         out is not None,
                         float(np.float32(quant.scale)), quant.zero)
     )  # fmt: skip
+
+
+def table_chains(expr: Expr) -> dict[int, View]:
+    """Returns the calls below `expr` that are a function of one u8 tensor and take at least TABLE_CALLS instructions,
+    the largest of them only: id -> tensor. Looking the result up is then less work than computing it."""
+    order: list[Expr] = []
+    Program(Emitter(Blob(WEIGHTS), Machine(1.0)))._sort(expr, order, {})
+    chains: dict[int, tuple[View | None, int]] = {}  # of what is a chain: its tensor, if any, and how many calls
+    for node in order:
+        if isinstance(node, Leaf) and node.view.dtype == "u8" and node.view.quant is not None:
+            chains[id(node)] = node.view, 0
+        elif isinstance(node, Literal) and node.value.size == 1:
+            chains[id(node)] = None, 0
+        elif isinstance(node, Call) and node.stored is None and all(id(arg) in chains for arg in node.args):
+            below = [chains[id(arg)] for arg in node.args]
+            views = {id(view): view for view, _ in below if view is not None}
+            if len(views) < 2:
+                calls = min(TABLE_CALLS, 1 + sum(calls for _, calls in below))
+                chains[id(node)] = next(iter(views.values()), None), calls
+    found: dict[int, View] = {}
+    inside: set[int] = set()
+    for node in reversed(order):  # callers first
+        view, calls = chains.get(id(node), (None, 0))
+        if node is expr or view is None or calls < TABLE_CALLS or node.dims != view.dims:
+            continue
+        assert isinstance(node, Call)
+        if id(node) not in inside:
+            found[id(node)] = view
+        inside.update(id(arg) for arg in node.args)
+    return found
 
 
 def literal_values(expr: Expr, program: Program) -> list[F32]:

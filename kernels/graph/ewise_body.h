@@ -13,11 +13,26 @@ static void BODY(ewise_load_u8)(float *restrict to, const uint8_t *restrict x, i
         to[i] = (float)((int32_t)x[i] - zero) * scale;
 }
 
+#ifndef BODY_LOOKUP
+#define BODY_LOOKUP(to, x, n, table)                                                                                  \
+    for (int64_t i = 0; i < (n); i++)                                                                                 \
+    (to)[i] = (table)[(x)[i]]
+#endif
+
+static void BODY(ewise_load_bytes)(float *restrict to, const ih_ewise_leaf *leaf, uint8_t *const *region, const uint8_t *x, int64_t n) {
+    if (leaf->is_u8 == 2) {
+        const float *table = (const float *)ih_at(region, leaf->zero);
+        BODY_LOOKUP(to, x, n, table);
+    } else {
+        BODY(ewise_load_u8)(to, x, n, leaf->scale, (int32_t)leaf->zero);
+    }
+}
+
 /* A periodic leaf over and over, so that a block may start at any phase. */
-static void BODY(ewise_spread)(float *restrict to, const ih_ewise_leaf *leaf, const uint8_t *base, int64_t at) {
+static void BODY(ewise_spread)(float *restrict to, const ih_ewise_leaf *leaf, uint8_t *const *region, const uint8_t *base, int64_t at) {
     const int64_t period = leaf->period;
     if (leaf->is_u8)
-        BODY(ewise_load_u8)(to, base + at, period, leaf->scale, (int32_t)leaf->zero);
+        BODY(ewise_load_bytes)(to, leaf, region, base + at, period);
     else
         __builtin_memcpy(to, (const float *)base + at, (size_t)period * 4);
     for (int64_t i = period; i < period + IH_EWISE_BLOCK; i++)
@@ -25,13 +40,14 @@ static void BODY(ewise_spread)(float *restrict to, const ih_ewise_leaf *leaf, co
 }
 
 /* Returns where elements [first, first + n) of a leaf's row are as floats: in place, or loaded into `to`. */
-static const float *BODY(ewise_load)(float *restrict to, const float *spread, const ih_ewise_leaf *leaf, const uint8_t *base,
+static const float *BODY(ewise_load)(float *restrict to, const float *spread, const ih_ewise_leaf *leaf, uint8_t *const *region,
                                      int64_t at, int64_t first, int64_t n) {
+    const uint8_t *base = ih_at(region, leaf->ref);
     const float *f32 = (const float *)base + at;
     if (leaf->mode == IH_LEAF_FLAT) {
         if (!leaf->is_u8)
             return f32 + first;
-        BODY(ewise_load_u8)(to, base + at + first, n, leaf->scale, (int32_t)leaf->zero);
+        BODY(ewise_load_bytes)(to, leaf, region, base + at + first, n);
         return to;
     }
     if (leaf->mode == IH_LEAF_PERIODIC && leaf->period + IH_EWISE_BLOCK <= IH_EWISE_SPREAD)
@@ -42,7 +58,7 @@ static const float *BODY(ewise_load)(float *restrict to, const float *spread, co
         const int64_t some = room < n - done ? room : n - done;
         const int64_t from = phase + (whole ? (first + done) / whole * leaf->period : 0);
         if (leaf->is_u8)
-            BODY(ewise_load_u8)(to + done, base + at + from, some, leaf->scale, (int32_t)leaf->zero);
+            BODY(ewise_load_bytes)(to + done, leaf, region, base + at + from, some);
         else
             __builtin_memcpy(to + done, f32 + from, (size_t)some * 4);
         done += some;
@@ -129,19 +145,22 @@ void BODY(ewise)(const int64_t *p, uint8_t *const *region, int64_t from, int64_t
                 continue;
             held[l] = start;
             if (leaf[l].mode == IH_LEAF_SCALAR) {
-                float value = leaf[l].is_u8 ? (float)((int32_t)base[start] - (int32_t)leaf[l].zero) * leaf[l].scale
-                                            : ((const float *)base)[start];
+                float value;
+                if (leaf[l].is_u8)
+                    BODY(ewise_load_bytes)(&value, &leaf[l], region, base + start, 1);
+                else
+                    value = ((const float *)base)[start];
                 for (int64_t i = 0; i < IH_EWISE_BLOCK; i++)
                     r[l][i] = value;
             } else if (leaf[l].mode == IH_LEAF_PERIODIC && leaf[l].period + IH_EWISE_BLOCK <= IH_EWISE_SPREAD) {
-                BODY(ewise_spread)(spread[leaf[l].spread], &leaf[l], base, start);
+                BODY(ewise_spread)(spread[leaf[l].spread], &leaf[l], region, base, start);
             }
         }
         for (int64_t x = x0; x < x1; x += IH_EWISE_BLOCK) {
             const int64_t n = x1 - x < IH_EWISE_BLOCK ? x1 - x : IH_EWISE_BLOCK;
             for (int64_t l = 0; l < leaves; l++)
                 if (leaf[l].mode != IH_LEAF_SCALAR)
-                    at_register[l] = BODY(ewise_load)(r[l], spread[leaf[l].spread], &leaf[l], ih_at(region, leaf[l].ref),
+                    at_register[l] = BODY(ewise_load)(r[l], spread[leaf[l].spread], &leaf[l], region,
                                                       i0 * leaf[l].s0 + i1 * leaf[l].s1 + i2 * leaf[l].s2 + i3 * leaf[l].s3, x, n);
             for (int64_t k = 0; k < p[IH_ewise_instructions]; k++)
                 BODY(ewise_instruction)(program[k].op, r[program[k].to], at_register[program[k].a], at_register[program[k].b], n);

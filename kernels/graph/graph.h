@@ -187,7 +187,7 @@ typedef struct ih_ewise_instruction {
 enum ih_leaf_mode { IH_LEAF_FLAT, IH_LEAF_SCALAR, IH_LEAF_PERIODIC, IH_LEAF_REPEAT }; /* each period `times` times */
 typedef struct ih_ewise_leaf {
     int64_t ref, s0, s1, s2, s3; /* elements */
-    int64_t mode, period, times, is_u8, zero;
+    int64_t mode, period, times, is_u8, zero; /* is_u8 2: through the table of 256 f32 that `zero` refers to */
     float scale;
     int32_t spread; /* which of the buffers for periodic leaves it uses */
 } ih_ewise_leaf;

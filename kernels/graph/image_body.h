@@ -161,14 +161,19 @@ static void BODY(mean_rows)(uint32_t *sums, const uint8_t *x, int64_t row, int64
     }
 }
 
+#ifndef BODY_ADD_LOOKUP
+#define BODY_ADD_LOOKUP(sums, x, n, table)                                                                            \
+    for (int64_t k = 0; k < (n); k++)                                                                                 \
+    (sums)[k] += (table)[(x)[k]]
+#endif
+
 /* The same over what a table makes of the bytes, pixel after pixel. */
 static void BODY(mean_table)(float *restrict sums, const uint8_t *x, int64_t rows, int64_t pitch, int64_t width, int64_t c,
                              const float *restrict table) {
     for (int64_t y = 0; y < rows; y++)
         for (int64_t i = 0; i < width; i++) {
             const uint8_t *px = x + y * pitch + i * c;
-            for (int64_t k = 0; k < c; k++)
-                sums[k] += table[px[k]];
+            BODY_ADD_LOOKUP(sums, px, c, table);
         }
 }
 
