@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.graph import constants, planning
 from kernels.graph.constants import evaluate_constant, integer
-from kernels.graph.emit import CALLER, Blob, Emitter, Machine, single_operand, table_of
+from kernels.graph.emit import ARENA, CALLER, SLACK, Blob, Emitter, Machine, single_operand, table_of
 from kernels.graph.errors import GraphError, MalformedModelError, UnsupportedModelError
 from kernels.graph.expressions import (
     ELEMENTWISE,
@@ -366,11 +366,25 @@ class Compiler:
         if kind is None or (kind == "u8") != isinstance(value, View):
             raise UnsupportedModelError(f"output {name!r} is {dtype}; float32, uint8 and int8 are taken")
         out = View(Buffer(region, count(dims) * (4 if kind == "f32" else 1), 0), dims, row_major(dims), kind)
-        if isinstance(value, View):
+        if isinstance(value, Leaf) and self._becomes(value.view, out):
+            pass
+        elif isinstance(value, View):
             self.emitter.copy(value, out, bytes((v + 128) & 255 for v in range(256)) if dtype == "int8" else None)
         else:
             self.store(value, out)
         self.outputs.append((name, out))
+
+    def _becomes(self, view: View, out: View) -> bool:
+        """Has what is written to `view` written to the caller's `out` instead, where nothing reads it: readers may
+        read past a tensor's end, and only the arena has room there."""
+        buffer = view.buffer
+        packed = all(d == 1 or a == b for d, a, b in zip(view.dims, view.strides, out.strides, strict=True))
+        alike = packed and (view.dtype, view.offset, view.up) == (out.dtype, 0, (1, 1))
+        whole = buffer.region == ARENA and buffer.size == out.buffer.size + SLACK and not any(buffer.halo)
+        if not alike or not whole or view.quant is not None or any(buffer in op.reads for op in self.emitter.ops):
+            return False
+        buffer.region, buffer.offset = out.buffer.region, out.buffer.offset
+        return True
 
     def move(self, value: object, node: Node, change: Callable[[View], View | None]) -> Expr | View:
         """Returns `value` seen through `change`, which may refuse a view; then it is copied first."""

@@ -28,26 +28,41 @@ static float BODY(rows_sum)(const float *x, int64_t n, float mean, int squared) 
 }
 
 static float BODY(rows_max)(const float *x, int64_t n) {
-    float lane[16], best = x[0];
-    for (int l = 0; l < 16; l++)
+    float lane[64], best = x[0]; /* four vectors: a comparison waits for the last */
+    for (int l = 0; l < 64; l++)
         lane[l] = x[0];
     int64_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (int l = 0; l < 64; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
     for (; i + 16 <= n; i += 16)
         for (int l = 0; l < 16; l++)
             lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
     for (; i < n; i++)
         best = x[i] > best ? x[i] : best;
+    for (int width = 32; width >= 16; width /= 2)
+        for (int l = 0; l < width; l++)
+            lane[l] = lane[l + width] > lane[l] ? lane[l + width] : lane[l];
     for (int l = 0; l < 16; l++)
         best = lane[l] > best ? lane[l] : best;
     return best;
 }
 
-static void BODY(rows_softmax)(float *out, const float *x, int64_t n) {
+static void BODY(rows_softmax)(float *restrict out, const float *restrict x, int64_t n) {
     float top = BODY(rows_max)(x, n);
-    for (int64_t i = 0; i < n; i++)
-        out[i] = ih_exp(x[i] - top);
-    float total = BODY(rows_sum)(out, n, 0.0f, 0);
-    for (int64_t i = 0; i < n; i++)
+    float lane[16] = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int l = 0; l < 16; l++) {
+            out[i + l] = ih_exp(x[i + l] - top);
+            lane[l] += out[i + l];
+        }
+    for (int64_t k = i; k < n; k++)
+        out[k] = ih_exp(x[k] - top);
+    for (int l = 0; i + l < n; l++)
+        lane[l] += out[i + l];
+    const float total = BODY(rows_fold)(lane);
+    for (i = 0; i < n; i++)
         out[i] = out[i] / total;
 }
 
