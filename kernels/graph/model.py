@@ -40,6 +40,7 @@ from kernels.graph.views import Buffer, Dims
 
 Array: TypeAlias = npt.NDArray[np.generic]
 
+CACHE_BYTES = 1 << 20  # working memory that stays in a core's second cache, whichever core that is
 DONE_MEMORY = 2  # arenas of finished runs that are kept for the next ones
 
 
@@ -58,26 +59,26 @@ def supported_variants() -> tuple[str, ...]:
 class Run:
     """One pass through the model, from its inputs to its outputs; made by `GraphModel.start`.
 
-    A batch of independent images is run one image after the other, each through the plan of a single one: its working
-        memory
-    stays in the second cache, which is worth more than longer inner loops.
+    A batch of independent images is run in parts, one after the other and each through the plan of as many images as
+    have their working memory in the second cache, which is worth more than longer inner loops; of large images each is
+    a part.
     """
 
-    def __init__(self, model: GraphModel, plan: Plan, feeds: tuple[Array, ...], arena: mmap.mmap, images: int) -> None:
+    def __init__(self, model: GraphModel, plan: Plan, feeds: tuple[Array, ...], arena: mmap.mmap, parts: int) -> None:
         self._model = model
         self._plan = plan
-        shapes = [port.shape if images == 1 else (images * port.shape[0], *port.shape[1:]) for port in plan.outputs]
+        shapes = [port.shape if parts == 1 else (parts * port.shape[0], *port.shape[1:]) for port in plan.outputs]
         self._outputs = tuple(np.empty(shape, port.dtype) for shape, port in zip(shapes, plan.outputs, strict=True))
         for array in self._outputs:  # as huge_memory: no page fault during a step
             _bytes(array)[::PAGE_BYTES] = 0
         arrays = (*feeds, *self._outputs)
         writable = (True, False, False, *(False for _ in feeds), *(True for _ in self._outputs))
         self._runners = []
-        for image in range(images):
-            parts = tuple(_bytes(_part(array, image, images)) for array in arrays)
-            regions = (arena, model.weights_memory, plan.constants, *parts)
+        for part in range(parts):
+            own = tuple(_bytes(_part(array, part, parts)) for array in arrays)
+            regions = (arena, model.weights_memory, plan.constants, *own)
             self._runners.append(_graph.Runner(plan.ops, model.variant, regions, writable))
-        self._image = 0
+        self._part = 0
         self.threads = model.threads
         self._arena: mmap.mmap | None = arena
 
@@ -89,10 +90,10 @@ class Run:
         step and is not seen in the result. The GIL is released.
         """
         most = self.threads if threads is None else threads
-        while self._image < len(self._runners):
-            if not self._runners[self._image].step(gate, most):
+        while self._part < len(self._runners):
+            if not self._runners[self._part].step(gate, most):
                 return StepResult.PREEMPTED
-            self._image += 1
+            self._part += 1
         if self._arena is not None:
             self._model.give_back(self._plan, self._arena)
             self._arena = None
@@ -107,7 +108,7 @@ class Run:
 
     def outputs(self) -> dict[str, Array]:
         """Returns the outputs by name. Raises ValueError before the run is done."""
-        if self._image < len(self._runners):
+        if self._part < len(self._runners):
             raise ValueError("the run is not done: call step() until it returns DONE")
         return {port.name: array for port, array in zip(self._plan.outputs, self._outputs, strict=False)}
 
@@ -117,10 +118,10 @@ class Run:
 
     @property
     def position(self) -> tuple[int, int, int]:
-        """(op, unit, ops in all): where a paused run stands, over all its images."""
+        """(op, unit, ops in all): where a paused run stands, over all its parts."""
         ops = len(self._plan.labels)
-        op, unit = self._runners[self._image].position if self._image < len(self._runners) else (0, 0)
-        return self._image * ops + op, unit, len(self._runners) * ops
+        op, unit = self._runners[self._part].position if self._part < len(self._runners) else (0, 0)
+        return self._part * ops + op, unit, len(self._runners) * ops
 
 
 class GraphModel:
@@ -173,7 +174,7 @@ class GraphModel:
         `variant` forces an instruction set (see `supported_variants`). A model whose input shapes are fixed is compiled
         at once, another at the first `prepare` or `start` of each set of shapes. `independent_batch` promises that the
         first axis of every input and output counts images that do not look at each other, as in any ordinary network: a
-        batch is then run image by image.
+        batch is then run in parts that fit the cache.
 
         Raises MalformedModelError, UnsupportedModelError (naming op, node and model), or GraphError for a file that
         cannot be read.
@@ -231,12 +232,15 @@ class GraphModel:
         images = batch.pop() if self._independent_batch and len(batch) == 1 else 1
         if images > 1 and any(not spec.shape or spec.shape[0] is not None for spec in self.inputs):
             images = 1  # the model fixes its batch: it is one plan
+        parts = 1
         if images > 1:
-            shapes = {name: (1, *shape[1:]) for name, shape in shapes.items()}
+            one = self.prepare({name: (1, *shape[1:]) for name, shape in shapes.items()})
+            parts = _parts(images, one.arena_bytes)
+            shapes = {name: (images // parts, *shape[1:]) for name, shape in shapes.items()}
         plan = self.prepare(shapes)
         idle = self._idle.get(id(plan))
         arena = idle.pop() if idle else huge_memory(plan.arena_bytes)
-        return Run(self, plan, arrays, arena, max(1, images))
+        return Run(self, plan, arrays, arena, parts)
 
     def give_back(self, plan: Plan, arena: mmap.mmap) -> None:
         """Takes the working memory of a finished run, for the next of the same plan."""
@@ -300,10 +304,16 @@ def _spec(info: ValueInfo) -> Spec:
     return Spec(info.name, np.dtype(info.dtype).name, info.shape)
 
 
-def _part(array: Array, image: int, images: int) -> Array:
-    """Returns the share of `array` that belongs to one image of a batch."""
-    step = array.shape[0] // images if images > 1 else 0
-    return array[image * step : (image + 1) * step] if images > 1 else array
+def _parts(images: int, arena_bytes: int) -> int:
+    """Returns into how many equal parts a batch is cut: one plan serves all, and its memory stays in the cache."""
+    most = max(1, CACHE_BYTES // max(1, arena_bytes))
+    return next(parts for parts in range(1, images + 1) if images % parts == 0 and images // parts <= most)
+
+
+def _part(array: Array, part: int, parts: int) -> Array:
+    """Returns the share of `array` that belongs to one part of a batch."""
+    step = array.shape[0] // parts if parts > 1 else 0
+    return array[part * step : (part + 1) * step] if parts > 1 else array
 
 
 def _bytes(array: Array) -> Array:

@@ -5,7 +5,8 @@ that the engine does not know is left to the next backend of its manifest. A gra
 
 [models.model.options.native]
 independent = true    # what the first axis of every input and output counts does not look at each other, so that runs
-                      # of several sessions may be computed as one; false: they never are
+                      # of several sessions may be computed as one, and a batch in parts that stay in the cache; false:
+                      # they never are
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class NativeBackend:
         cache = None if is_encrypted else limits.cache_folder
         try:
             sha256 = next(file.sha256 for file in bundle.manifest.files if file.path == entry.file)
-            model = GraphModel.load(source, cache, name=where, sha256=sha256)
+            model = GraphModel.load(source, cache, name=where, sha256=sha256, independent_batch=is_independent)
         except UnsupportedModelError as error:
             raise ModelUnsupported(error.message) from error
         except GraphError as error:

@@ -77,7 +77,7 @@ def test_a_run_stopped_at_every_poll_gives_the_same_bits(variant: str) -> None:
     np.testing.assert_array_equal(again, wanted)
 
 
-def step_once(run: object, gate: Gate) -> StepResult:
+def step_once(run: object, gate: Gate, threads: int = 1) -> StepResult:
     """Steps with a lease that runs out by itself a moment later, as when the bridge dies."""
     gate.word.write(
         max_threads=1,
@@ -89,7 +89,7 @@ def step_once(run: object, gate: Gate) -> StepResult:
         boot_id_hash=_gate.boot_id_hash(),
         power_budget_mW=0,
     )
-    return run.step(gate.token.address)  # type: ignore[attr-defined, no-any-return]
+    return run.step(gate.token.address, threads)  # type: ignore[attr-defined, no-any-return]
 
 
 def test_two_paused_runs_do_not_share_memory() -> None:
@@ -108,6 +108,28 @@ def test_two_paused_runs_do_not_share_memory() -> None:
         results = [step_once(run, gate) for run in runs]
     for run, want in zip(runs, wanted, strict=True):
         np.testing.assert_array_equal(next(iter(run.outputs().values())), want)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_stopped_within_its_third_picture_goes_on_with_the_same_bits(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernels.graph.model.CACHE_BYTES", 0)
+    b = Builder(21)
+    x = b.q(b.input("x", ["n", 3, 16, 20]), 0.05, 100)
+    y = b.q(b.conv(x, 0.05, 3, 32, pads=[1, 1, 1, 1]), 0.3, 0)
+    y = b.q(b.conv(y, 0.3, 32, 48, pads=[1, 1, 1, 1]), 20.0, 128)
+    b.output(b.op("Softmax", b.op("Flatten", y, axis=1), axis=1), rank=2)
+    pictures = np.random.default_rng(0).uniform(-5, 5, (8, 3, 16, 20)).astype(np.float32)
+    whole = GraphModel.load(b.model(), variant="scalar").start({"x": pictures})
+    assert whole.step() is StepResult.DONE
+    run = GraphModel.load(b.model(), variant="scalar", independent_batch=True).start({"x": pictures})
+    gate, stopped_in = Gate(), set[int]()
+    while step_once(run, gate, threads) is StepResult.PREEMPTED:
+        op, _, ops = run.position
+        stopped_in.add(op * 8 // ops)
+    assert stopped_in >= set(range(8)), "a picture takes milliseconds, a lease lasts 60 us"
+    np.testing.assert_array_equal(*(next(iter(one.outputs().values())) for one in (run, whole)))
 
 
 def test_outputs_before_the_end_are_refused() -> None:

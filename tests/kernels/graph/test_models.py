@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.graph import _graph
 from kernels.graph.model import GraphModel, StepResult, supported_variants
 from tests.kernels.graph.qdq import Array, Builder, reference
 
@@ -61,10 +62,17 @@ def test_conv(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("c", [8, 16, 24, 32, 40, 48, 88, 100])
+@pytest.mark.parametrize("c", [8, 16, 24, 32, 40, 48, 64, 88, 96, 100, 160])
 @pytest.mark.parametrize(
     ("kernel", "stride", "size"),
-    [((3, 3), (1, 1), (8, 15)), ((3, 3), (2, 1), (9, 8)), ((5, 5), (1, 1), (7, 11)), ((5, 5), (2, 2), (11, 9))],
+    [
+        ((3, 3), (1, 1), (8, 15)),
+        ((3, 3), (2, 1), (9, 8)),
+        ((5, 5), (1, 1), (7, 11)),
+        ((5, 5), (2, 2), (11, 9)),
+        ((5, 5), (2, 1), (13, 9)),
+        ((7, 7), (2, 1), (9, 9)),
+    ],
 )
 def test_depthwise(
     variant: str, c: int, kernel: tuple[int, int], stride: tuple[int, int], size: tuple[int, int]
@@ -274,16 +282,80 @@ def test_any_width_with_the_same_weights() -> None:
         assert len(graph.weights_memory) == packed
 
 
-def test_a_batch_image_by_image_is_the_same() -> None:
+def pictures() -> tuple[bytes, dict[str, Array]]:
+    """Returns a model of any number of small pictures, and eight of them."""
     b = Builder(14)
     x = b.q(b.input("x", ["n", 3, 8, 12]), 0.05, 100)
     y = b.q(b.conv(x, 0.05, 3, 16, pads=[1, 1, 1, 1], strides=[2, 2]), 0.3, 0)
     b.output(b.op("Softmax", b.op("Flatten", y, axis=1), axis=1), rank=2)
-    model, feeds = b.model(), {"x": feed((5, 3, 8, 12))}
-    found = []
-    for independent in (False, True):
-        run = GraphModel.load(model, independent_batch=independent).start(feeds)
-        assert run.step() is StepResult.DONE
-        found.append(next(iter(run.outputs().values())))
-        assert run.position[0] == run.position[2]
-    np.testing.assert_array_equal(found[0], found[1])
+    return b.model(), {"x": feed((8, 3, 8, 12))}
+
+
+@pytest.mark.parametrize(("images_in_cache", "parts"), [(0, 8), (1, 8), (3, 4), (7, 2), (8, 1)])
+def test_a_batch_in_parts_is_the_same(images_in_cache: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In as few equal parts as fit the cache, one picture at least; each picture is what it is alone."""
+    model, feeds = pictures()
+    graph = GraphModel.load(model, independent_batch=True)
+    one = graph.prepare({"x": (1, 3, 8, 12)})
+    monkeypatch.setattr("kernels.graph.model.CACHE_BYTES", images_in_cache * one.arena_bytes)
+    run = graph.start(feeds)
+    assert run.step() is StepResult.DONE
+    assert run.position == (run.position[2], 0, parts * len(one.labels))
+    (found,) = run.outputs().values()
+    np.testing.assert_array_equal(found, outputs(model, feeds, VARIANTS[0])[0])
+    for i in range(8):
+        np.testing.assert_array_equal(found[i : i + 1], outputs(model, {"x": feeds["x"][i : i + 1]}, VARIANTS[0])[0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("n", [8, 16, 24, 33, 48, 66, 100])
+@pytest.mark.parametrize("k", [24, 64, 72, 128, 200])
+def test_product_of_any_number_of_rows(variant: str, n: int, k: int) -> None:
+    """Tiles of 16 and 32 rows and channels, whole, cut and overlapping; inputs of whole tiles and with a rest."""
+    b = Builder(n + k)
+    x = b.q(b.input("x", ["m", k]), 0.05, 100)
+    w, _ = b.weights((k, n), axis=1)
+    y = b.op("MatMul", x, w)
+    b.output(b.q(y, 2.0, 131), rank=2)
+    b.output(b.op("Softmax", b.q(b.op("MatMul", x, b.weights((k, n), axis=1)[0]), 0.5, 120)), rank=2)
+    model = b.model()
+    graph, plain = (GraphModel.load(model, variant=which) for which in (variant, VARIANTS[-1]))
+    for m in (1, 15, 16, 17, 31, 32, 40, 47, 48, 300):
+        feeds = {"x": feed((m, k), m)}
+        for ours, wanted in zip(run_of(graph, feeds), run_of(plain, feeds), strict=True):
+            np.testing.assert_array_equal(ours, wanted, f"{m} rows")
+
+
+def run_of(graph: GraphModel, feeds: dict[str, Array]) -> list[Array]:
+    run = graph.start(feeds)
+    assert run.step() is StepResult.DONE
+    return list(run.outputs().values())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_activations_before_a_product_of_two_tensors_are_looked_up(variant: str) -> None:
+    """Scale, shift and hard swish of one tensor, times a number a channel: a table, then one instruction."""
+    b = Builder(5)
+    x = b.q(b.input("x", [1, 8, 6, 10]), 0.05, 100)
+    y = b.q(b.conv(x, 0.05, 8, 32, (1, 1)), 0.3, 120)
+    s = b.op("Sigmoid", b.q(b.conv(b.q(b.op("GlobalAveragePool", y), 0.1, 90), 0.1, 32, 32, (1, 1)), 0.2, 128))
+    y = b.op("HardSwish", b.op("Add", b.op("Mul", y, b.const([1.3], np.float32)), b.const([0.2], np.float32)))
+    b.output(b.q(b.op("Mul", y, s), 0.2, 9))
+    model, feeds = b.model(), {"x": feed((1, 8, 6, 10))}
+    np.testing.assert_array_equal(outputs(model, feeds, variant)[0], reference(model, feeds)[0])
+    plan = GraphModel.load(model, variant=variant).prepare({"x": (1, 8, 6, 10)})
+    most = max(instructions_of(plan.ops))
+    assert most <= 2, "HardSwish alone is five instructions"
+
+
+def instructions_of(ops: bytes) -> list[int]:
+    """Returns how many instructions each element-wise op of a plan has."""
+    rows = np.frombuffer(ops, np.int64).reshape(-1, 1 + _graph.PARAMS)
+    at = 1 + _graph.PARAM_NAMES["ewise"].index("instructions")
+    return [int(row[at]) for row in rows if _graph.KINDS[row[0]] == "ewise"]
+
+
+def test_a_result_that_nothing_else_reads_is_written_to_the_caller() -> None:
+    model, feeds = pictures()
+    graph = GraphModel.load(model)
+    assert graph.prepare({"x": feeds["x"].shape}).labels[-1] == "rows", "a softmax, and no copy after it"
