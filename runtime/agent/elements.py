@@ -163,7 +163,7 @@ class _Line:
 
 
 def _trusted(block: TextBlock, reading: Reading) -> Reading:
-    """Returns a line's reading; nothing where a few signs of a large thing are doubtful: a stripe or a drawing, no text."""
+    """Returns a line's reading; nothing where a few signs of a large thing are doubtful: a stripe or a drawing."""
     doubtful = reading.certainty < _LEAST_CERTAINTY and len(reading.text) <= _MOST_SIGNS
     return _NOTHING if doubtful and block.box.h >= _DOUBTED else reading
 

@@ -81,11 +81,11 @@ def facts_of(
 
 
 def numbered(boxes: Floats, facts: Floats, links: Floats, alike: Floats, sides: NDArray[np.int64]) -> Floats:
-    """5 numbers: whether it says as many as a figure has corners; of the whole number beside it, whether it is odd, even;
-    of the number beside it (else of the nearest), how it compares to the first number of the instruction, and whether
-    that is known: 1, or 0.5 of the nearest."""
+    """5 numbers: whether it says as many as a figure has corners; of the whole number beside it, whether it is odd,
+    even; of the number beside it (else of the nearest), how it compares to the first number of the instruction, and
+    whether that is known: 1, or 0.5 of the nearest."""
     made = np.zeros((len(boxes), 5), dtype=np.float32)
-    is_whole = facts[:, _WHOLE].any(axis=1)
+    is_whole = np.asarray(facts[:, _WHOLE].any(axis=1))
     figures = links[(links[:, 0] == sides) & ~is_whole, 0]
     made[:, 0] = np.isin(links[:, 0], figures[figures >= 3]) & is_whole
     nearest, beside = _nearest(boxes, is_whole)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 _TALLER = 4  # times as tall: a frame around lines, none of them
 
 

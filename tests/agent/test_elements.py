@@ -42,7 +42,9 @@ def test_strokes_beside_letters_are_no_sign() -> None:
     ("size_px", "text", "certainty", "read"),
     [(36, "8w", 0.3, ""), (36, "8w", 0.9, "8w"), (36, "Settings", 0.3, "Settings"), (12, "8w", 0.3, "8w")],
 )
-def test_a_few_doubtful_signs_of_a_large_thing_are_no_text(size_px: int, text: str, certainty: float, read: str) -> None:
+def test_a_few_doubtful_signs_of_a_large_thing_are_no_text(
+    size_px: int, text: str, certainty: float, read: str
+) -> None:
     canvas = Canvas()
     canvas.text(20, 20, "Wagon", size_px)
     layout, pixels = BlockFinder().find(canvas.frame()), canvas.frame().pixels

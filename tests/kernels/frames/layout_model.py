@@ -251,7 +251,8 @@ def _fill(pixels: Pixels, row: list[int]) -> int:
 
 
 def _join_words(edges: NDArray[np.uint8], blobs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Joins blobs (k, 5) of one line whose gap is a space of their own size (larger fonts have wider spaces), and holds no border."""
+    """Joins blobs (k, 5) of one line whose gap is a space of their own size (larger fonts have wider spaces) and holds
+    no border."""
     if len(blobs) < 2:
         return blobs
     order = np.argsort(blobs[:, 0], kind="stable")
