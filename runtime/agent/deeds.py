@@ -32,7 +32,8 @@ _CERTAINTY_OF_MEMORY = 0.3
 
 
 class Deed(msgspec.Struct, array_like=True):
-    """One action: its kind (a place in KINDS), where (0, 0 without), what was typed or stood there, what came of it."""
+    """One action: its kind (a place in KINDS), where (0, 0 without), what was typed or what it points at is
+    called, and what came of it."""
 
     kind: int
     x: int = 0
@@ -93,7 +94,7 @@ class Memory(msgspec.Struct, array_like=True):
         return made
 
     def record(self, kind: str, point: tuple[int, int], end: tuple[int, int], text: str) -> None:
-        """Notes an action. `text` is what is typed, or what stands where it points."""
+        """Notes an action. `text` is what is typed, or what that is called where it points."""
         self.step += 1
         deed = Deed(INDEX[kind], *point, *end, text[:64])
         self.deeds = [*self.deeds, deed][-2 * REMEMBERED :]
