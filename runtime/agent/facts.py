@@ -102,6 +102,8 @@ def numbered(boxes: Floats, facts: Floats, links: Floats, alike: Floats, sides: 
 
 def _nearest(boxes: Floats, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Returns for each box which of the `chosen` is nearest in its row, else anywhere, and whether it is in its row."""
+    if not chosen.any():
+        return np.zeros(len(boxes), dtype=np.int64), np.zeros(len(boxes), dtype=np.bool_)
     x, y, w, h = boxes.T
     shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
     gap = np.maximum(x[:, None] - (x + w), x - (x[:, None] + w[:, None]))
