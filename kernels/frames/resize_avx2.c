@@ -198,17 +198,9 @@ void ih_quantise_avx2(const int16_t *h, int n, const ih_quantise *q, uint8_t *co
         quantise(h, n, q, 0, plane);
 }
 
-/* Adds to H of eight outputs (the first two of each 128-bit lane in `low`) a pixel of each. */
-static inline void add_pixels(__m256i ones, __m256i twos, __m256i weight, __m256i *low, __m256i *high)
-{
-    const __m256i times_32 = _mm256_set1_epi16(64 << 8 | 32), third = _mm256_set1_epi16(21846);
-    __m256i a = _mm256_maddubs_epi16(_mm256_unpacklo_epi8(ones, twos), times_32);
-    __m256i b = _mm256_maddubs_epi16(_mm256_unpackhi_epi8(ones, twos), times_32);
-    a = _mm256_add_epi16(a, _mm256_mulhi_epu16(a, third));
-    b = _mm256_add_epi16(b, _mm256_mulhi_epu16(b, third));
-    *low = _mm256_add_epi16(*low, _mm256_mulhrs_epi16(a, weight));
-    *high = _mm256_add_epi16(*high, _mm256_mulhrs_epi16(b, weight));
-}
+#define V(op) _mm256_##op
+#define vec __m256i
+#include "frames/thirds_body.h"
 
 /* The lanes 0, 3.. of a, 1, 4.. of b, 2, 5 of c. */
 static inline __m256i pick(__m256i a, __m256i b, __m256i c)

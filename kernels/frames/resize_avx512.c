@@ -98,17 +98,9 @@ typedef struct thirds {
     __m512i multiplier, offset, shift;
 } thirds;
 
-/* Adds to H of sixteen outputs (the first two of each 128-bit lane in `low`) a pixel of each. */
-static inline void add_pixels(__m512i ones, __m512i twos, __m512i weight, __m512i *low, __m512i *high)
-{
-    const __m512i times_32 = _mm512_set1_epi16(64 << 8 | 32), third = _mm512_set1_epi16(21846);
-    __m512i a = _mm512_maddubs_epi16(_mm512_unpacklo_epi8(ones, twos), times_32);
-    __m512i b = _mm512_maddubs_epi16(_mm512_unpackhi_epi8(ones, twos), times_32);
-    a = _mm512_add_epi16(a, _mm512_mulhi_epu16(a, third));
-    b = _mm512_add_epi16(b, _mm512_mulhi_epu16(b, third));
-    *low = _mm512_add_epi16(*low, _mm512_mulhrs_epi16(a, weight));
-    *high = _mm512_add_epi16(*high, _mm512_mulhrs_epi16(b, weight));
-}
+#define V(op) _mm512_##op
+#define vec __m512i
+#include "frames/thirds_body.h"
 
 /* The lanes 0, 3.. of a, 1, 4.. of b, 2, 5.. of c. */
 static inline __m512i pick(__m512i a, __m512i b, __m512i c)

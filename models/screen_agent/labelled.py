@@ -21,10 +21,11 @@ from models.screen_agent.reading_texts import ALPHABET
 from runtime.agent.action_kinds import INDEX, KINDS, POINTED, circle_of, kind_of
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import UNMARKED, Element, ElementFinder, name_of, readable
+from runtime.agent.elements import UNMARKED, Element, ElementFinder, readable
 from runtime.agent.features import Look, look_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word, words_of
+from runtime.agent.names import name_of
 from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, cell_point, in_form
 from runtime.agent.points import POINTS
 from runtime.agent.small_reader import SmallReader

@@ -40,11 +40,6 @@ _STROKE = 3  # pixels of ink; what is lower is a stroke of a sign
 _WIDEST_SIGN, _HIGHEST_KEY, _WIDEST_KEY = 20, 90, 150  # pixels
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
-_TICKS, _FIELDS = ("tick", "radio"), ("field", "area", "patch")  # kinds that may have a name beside them
-_FRAMED = ("button", "field", "chooser")  # kinds whose text is their own
-_TICK_GAP = 24  # pixels between a box to tick and its name
-_HIGHEST_FIELD = 40  # pixels: a higher one's name is no farther away
-_FARTHEST_NAME = 4  # heights left of a field
 _DOUBTED, _LEAST_CERTAINTY, _MOST_SIGNS = 20, 0.75, 3  # pixels of height, certainty, letters: see _trusted
 _NOTHING = Reading("", (), 0.0)
 _MOST_LINES_SAID = 6  # by a widget
@@ -192,51 +187,6 @@ def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:
     ends = [width, label.right + _WIDEST_GAP, *right[around].tolist(), *x[beside].tolist()]
     left = label.right + _MARGIN
     return Box(left, label.y, max(0, min(ends) - _MARGIN - left), label.h)
-
-
-def name_of(index: int, elements: Sequence[Element]) -> str:
-    """Returns what an element is called: what is written in it, or else its name beside it."""
-    one = elements[index]
-    named_by = names_at([index], elements)[0] if not one.text else -1
-    return elements[named_by].text if named_by >= 0 else one.text
-
-
-def names_at(places: Sequence[int], elements: Sequence[Element]) -> list[int]:
-    """Returns for each of `places` that of the line that names it, -1 without one.
-
-    A box or ring to tick is named by what is right of it; a field by what is left of it, else by what is nearest above
-    or below.
-    """
-    lines = [
-        (place, one.box)
-        for place, one in enumerate(elements)
-        if one.kind == "line" and one.text and not (one.parent >= 0 and elements[one.parent].kind in _FRAMED)
-    ]
-    named_by = {**dict.fromkeys(_TICKS, _name_of_tick), **dict.fromkeys(_FIELDS, _name_of_field)}
-    return [
-        named_by[elements[place].kind](elements[place].box, lines) if elements[place].kind in named_by else -1
-        for place in places
-    ]
-
-
-def _name_of_tick(tick: Box, lines: Sequence[tuple[int, Box]]) -> int:
-    y = tick.centre[1]
-    beside = [
-        (box.x, place) for place, box in lines if 0 <= box.x - tick.right <= _TICK_GAP and box.y <= y < box.bottom
-    ]
-    return min(beside)[1] if beside else -1
-
-
-def _name_of_field(field: Box, lines: Sequence[tuple[int, Box]]) -> int:
-    reach = min(field.h, _HIGHEST_FIELD)
-    beside, near = [], []
-    for place, box in lines:
-        across, down = field.gap(box)
-        if box.x < field.x and 2 * -down >= box.h and 0 <= across <= _FARTHEST_NAME * reach:
-            beside.append((across, place))
-        elif across < 0 <= down and 4 * down <= 3 * reach:
-            near.append((down, box.y, place))
-    return min(beside)[1] if beside else min(near)[2] if near else -1
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from runtime.agent.corners import ROUND
 from runtime.agent.deeds import Memory
-from runtime.agent.elements import Element, names_at
+from runtime.agent.elements import Element
 from runtime.agent.lattice import Lattice
 from runtime.agent.moments import compared, wanted_of
+from runtime.agent.names import names_at
 from runtime.agent.quantities import measure_of, number_in
 
 Floats = NDArray[np.float32]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.agent.action_kinds import KINDS, POINTED, action_at
-from runtime.agent.elements import Element, name_of
+from runtime.agent.elements import Element
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word
+from runtime.agent.names import name_of
 from runtime.agent.text_forms import as_colour, as_keys, bare
 from runtime.wire.actions import Action
 

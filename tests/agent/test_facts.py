@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.agent.deeds import Memory, keys_of
-from runtime.agent.elements import Element, name_of
+from runtime.agent.elements import Element
 from runtime.agent.facts import FACTS, running_of
 from runtime.agent.features import BOX_DIMS, Look, look_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import words_of
+from runtime.agent.names import name_of
 
 WHITE = (255, 255, 255)
 PIXELS: NDArray[np.uint8] = np.full((200, 240, 4), 255, dtype=np.uint8)
