@@ -125,6 +125,8 @@ class Runner(ClaimedRun):
             memory.state = memory.pending_state
             memory.actions += 1
         memory.pending_seq, memory.pending_state, memory.pending_presses = 0, b"", ()
+        # The last owner may have told of its last action and died before it kept the state after it.
+        self._actions_before = max(self._actions_before, min(self.counted, memory.actions))
 
     def _take_kept(self, desktop: RemoteDesktop) -> None:
         """Takes what the last owner left with the desktop, if that is newer than what the store knew."""
@@ -140,7 +142,7 @@ class Runner(ClaimedRun):
             and memory.decisions > self.memory.decisions
             and memory.actions <= desktop.hello.last_seq
         ):
-            self.memory, self._actions_before = memory, min(self.counted, memory.actions)
+            self.memory = memory
 
     async def _keep(self, desktop: RemoteDesktop) -> bytes:
         """Has the state before and after the next action kept; returns what the desktop is to keep of it, which spares

@@ -173,6 +173,24 @@ def test_an_action_whose_result_was_not_heard_is_not_repeated(tmp_path: Path) ->
     on_bench(tmp_path, play)
 
 
+def test_an_action_that_was_told_but_not_kept_is_counted_once(tmp_path: Path) -> None:
+    """The last owner told of its second action and died before it kept the state after it."""
+
+    async def play(bench: Bench) -> None:
+        actions: list[Action] = [Click(50, 25)] * 3
+        first = bench.runner(Script(actions[:2]))
+        await first.run()
+        memory = Memory(b"1", actions=1, pending_seq=2, pending_state=b"2")
+        checkpoint = msgspec.structs.replace(first.checkpoint(), state=msgspec.msgpack.encode(memory))
+        second = bench.runner(Script(actions), None, checkpoint)
+        second.counted = 2
+        end = await second.run()
+        assert (end.kind, bench.clicks()) == ("done", 3)
+        assert (second.memory.actions, end.actions) == (3, 1), "this run's own action alone"
+
+    on_bench(tmp_path, play)
+
+
 def test_a_pending_action_that_never_arrived_is_decided_anew(tmp_path: Path) -> None:
     async def play(bench: Bench) -> None:
         memory = Memory(b"0", actions=0, pending_seq=1, pending_state=b"1")
