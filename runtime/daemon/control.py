@@ -36,7 +36,8 @@ class GetStatus(msgspec.Struct, array_like=True, frozen=True, tag=4):
 
 
 class Follow(msgspec.Struct, array_like=True, frozen=True, tag=5):
-    """Stream a job's events until it is over, or all jobs' (empty) without end; then the connection is closed."""
+    """Stream a job's events until it is over, or all jobs' (empty) without end, first of all how the gate stands; then
+    the connection is closed."""
 
     job: str
 

@@ -18,9 +18,15 @@ class Events:
 
     def __init__(self) -> None:
         self._followers: dict[asyncio.Queue[Event | None], str] = {}
+        self._standing: dict[str, Event] = {}
 
-    def publish(self, kind: str, job: str = "", *, over: bool = False, at_ns: int = 0, **detail: Any) -> None:
+    def publish(
+        self, kind: str, job: str = "", *, over: bool = False, at_ns: int = 0, stands: bool = False, **detail: Any
+    ) -> None:
+        """Tells followers. What `stands` is a state until the next of its kind: who follows all later hears it first."""
         event = Event(at_ns or boottime_ns(), job, kind, msgspec.json.encode(detail), over)
+        if stands:
+            self._standing[kind] = event
         for queue, wanted in list(self._followers.items()):
             if wanted in ("", job) or not job:
                 try:
@@ -30,8 +36,11 @@ class Events:
                     _end(queue)
 
     def follow(self, job: str) -> asyncio.Queue[Event | None]:
-        """Returns a queue of what happens to `job` (empty: to all) from now on; None in it: it was cut off."""
+        """Returns a queue of what happens to `job` (empty: to all, after what stands) from now on; None in it: it was
+        cut off."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(FOLLOWER_QUEUE)
+        for event in () if job else self._standing.values():
+            queue.put_nowait(event)
         self._followers[queue] = job
         return queue
 

@@ -37,7 +37,8 @@ class GateWatch:
             reading = reading if is_open else None
         if seen != (self.state, self.reasons, self.gate_epoch):
             self.state, self.reasons, self.gate_epoch = seen
-            self._events.publish("gate", state=self.state, reasons=list(self.reasons), gate_epoch=self.gate_epoch)
+            told = {"state": self.state, "reasons": list(self.reasons), "gate_epoch": self.gate_epoch}
+            self._events.publish("gate", stands=True, **told)
         return reading
 
     @property

@@ -97,9 +97,6 @@ class Watch:
 async def following(config: Config, watch: Watch) -> AsyncIterator[None]:
     """Keeps `watch` fed with everything that the daemon tells its followers."""
     async with await Client.connect(config.daemon.control_path) as client:
-        status = await client.status()
-        watch.gate = (status.gate_state, status.gate_reasons)
-
         async def feed() -> None:
             with (Path(config.daemon.state_folder).parent / "events.jsonl").open("w") as log:
                 async for event in client.follow():

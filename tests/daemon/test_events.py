@@ -15,6 +15,20 @@ def test_a_follower_hears_its_job_and_the_daemon() -> None:
     assert [(event.kind, event.job) for event in heard if event is not None] == [("claimed", "a"), ("gate", "")]
 
 
+def test_a_follower_of_all_hears_first_how_the_gate_stands() -> None:
+    events = Events()
+    events.publish("gate", stands=True, state="warming")
+    events.publish("gate", stands=True, state="open")
+    all_jobs, one_job = events.follow(""), events.follow("a")
+    events.publish("claimed", "a")
+    heard = [all_jobs.get_nowait() for _ in range(all_jobs.qsize())]
+    assert [(event.kind, event.detail) for event in heard if event is not None] == [
+        ("gate", b'{"state":"open"}'),
+        ("claimed", b"{}"),
+    ]
+    assert one_job.qsize() == 1
+
+
 def test_a_follower_that_does_not_read_is_cut_off() -> None:
     events = Events()
     lazy, busy = events.follow(""), events.follow("other")
