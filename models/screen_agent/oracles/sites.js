@@ -123,9 +123,11 @@
       const right = all('.ql-picker-item', picker).filter(item => COLOR_MAP[colour].includes(item.dataset.value));
       return click(right);
     }
+    const bare = word.replace(/[.,]$/, '');  // a double click leaves out what ends the word
+    if (format && format.index === place && bare !== word && format.length === bare.length) return key('shift+right');
     if (chosen) return click(one(style ? '.ql-' + name : '.ql-color .ql-picker-label'));
     if (everything) return editor.hasFocus() ? key('ctrl+a') : click(one('.ql-editor p'));
-    const node = range_of(one('.ql-editor'), place, word.replace(/[.,]$/, '').length);
+    const node = range_of(one('.ql-editor'), place, bare.length);
     return {act: 'click', count: 2, boxes: node};
   });
   const range_of = (element, start, length) => {
