@@ -27,6 +27,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from models.onnx_session import session_of
 from runtime.errors import RuntimeFault
 
 OPSET = 17
@@ -99,9 +100,9 @@ def quantize(
         if not layers:
             raise QuantisationFailed(f"{source}: it has no {'/'.join(LAYER_TYPES)} with constant weights")
         ranges = _ranges(prepared, calibration, percentile, Path(folder))
-        expected = _outputs(_session(prepared), calibration[:8])
+        expected = _outputs(session_of(prepared), calibration[:8])
         ranking = _probe(prepared, layers, ranges, calibration[:8], expected, Path(folder))
-        session = _session(prepared)
+        session = session_of(prepared)
         score_float = None if score is None else score(session)
         kept = list(dict.fromkeys(keep_float))
         order = [layer.name for layer in ranking if layer.name not in kept]
@@ -109,7 +110,7 @@ def quantize(
         while True:
             chosen = [name for name, _ in layers if name not in kept]
             _build(prepared, chosen, ranges, built)
-            int8 = _session(built)
+            int8 = session_of(built)
             score_int8 = None if score is None else score(int8)
             enough = score_float is None or score_int8 is None or score_float - score_int8 <= most_lost
             if enough or len(kept) >= most_kept or not order:
@@ -229,15 +230,8 @@ def _probe(
     probe = folder / "probe.onnx"
     for name, kind in layers:
         _build(prepared, [name], ranges, probe)
-        ranking.append(Layer(name, kind, _snr_db(expected, _outputs(_session(probe), feeds))))
+        ranking.append(Layer(name, kind, _snr_db(expected, _outputs(session_of(probe), feeds))))
     return sorted(ranking, key=lambda layer: layer.snr_db)
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _outputs(session: onnxruntime.InferenceSession, feeds: Sequence[Feeds]) -> list[NDArray[Any]]:

@@ -29,9 +29,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnxruntime
 import torch
 
+from models.onnx_session import session_of
 from models.screen_agent.batches import batch_of
 from models.screen_agent.bundled_weights import BundledDecider
 from models.screen_agent.decider_net import DeciderNet
@@ -282,7 +282,7 @@ def _share(net: DeciderNet, samples: Sequence[Sample], dice: np.random.Generator
 
 def _right(model: bytes, samples: Sequence[Sample], table: GramTable) -> float:
     """Returns the share of steps that an int8 decider does right; -1 of none."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = session_of(model)
     return round(float(np.mean([is_right(session, sample, table) for sample in samples])), 4) if samples else -1.0
 
 

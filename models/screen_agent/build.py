@@ -29,6 +29,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from models.onnx_session import session_of
 from models.screen_agent import calibration, export, reading_pages, train_reader
 from models.screen_agent.labelled import Sample
 from models.screen_agent.local_model import LocalModel
@@ -174,7 +175,7 @@ class Recipe:
         spread = [sample for sample in trained if len(sample.look.boxes)][:: max(1, len(trained) // 64)]
         some, more_of_them = (measured[:: max(1, len(measured) // count)] for count in (600, 1800))
         report = export.quantize_decider(self.work / "decider.onnx", target, table, spread, some)
-        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        session = session_of(target)
         temperature = fitted_temperature(session, table, some)
         points = calibration.points_of(session, table, temperature, more_of_them)
         believed = {

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from kernels.gate.word import GateToken
+from models.onnx_session import session_of
 from runtime.backends.protocol import Feeds, StepResult
 from runtime.store.manifest import TensorSpec
 
@@ -18,10 +18,7 @@ class LocalModel:
     """See runtime.backends.protocol.Model. One thread."""
 
     def __init__(self, path: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = session_of(path)
         self.inputs = tuple(_spec(one) for one in self._session.get_inputs())
         self.outputs = tuple(_spec(one) for one in self._session.get_outputs())
         self.resident_bytes = path.stat().st_size

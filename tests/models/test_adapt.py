@@ -22,8 +22,8 @@ from runtime.store.trials import Trials
 
 torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
-import onnxruntime  # noqa: E402
 
+from models.onnx_session import session_of  # noqa: E402
 from models.screen_agent.adapt import NothingToLearn, _told_of_old, adapt, read_bundle, split_old, variant_version  # noqa: E402
 from models.screen_agent.batches import batch_of  # noqa: E402
 from models.screen_agent.bundled_weights import BundledDecider, OtherRecipe  # noqa: E402
@@ -176,7 +176,7 @@ def test_its_networks_run_natively_as_they_do_elsewhere(adapted: tuple[Path, dic
     data = read_bundle(target).of_role(DECIDER)
     sample = samples(target, adapted[0])[0]
     feeds = feeds_of(sample.look, GramTable.read(read_bundle(target).files[TABLE]))
-    theirs = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, feeds)
+    theirs = session_of(data).run(None, feeds)
     whole = GraphModel.load(data, None, name="decider").start(feeds)
     whole.step(0)
     ours = whole.outputs()
@@ -195,14 +195,14 @@ def test_a_bundle_gives_its_weights_back(adapted: tuple[Path, dict[str, object],
     table = GramTable.read(parts.files[TABLE])
     decider = BundledDecider(parts.of_role(DECIDER), table)
     net = decider.net().eval()
-    session = onnxruntime.InferenceSession(parts.of_role(DECIDER), providers=["CPUExecutionProvider"])
+    session = session_of(parts.of_role(DECIDER))
     for sample in samples(BASE, adapted[0]):
         with torch.inference_mode():
             floats = [value.float().numpy() for value in run(net, batch_of([sample], None).inputs)]
         ints = parted(session.run(None, feeds_of(sample.look, table)), sample.look)
         for one, other in zip(floats, ints, strict=True):
             assert np.corrcoef(one.ravel(), np.asarray(other).ravel())[0, 1] > 0.98
-    again = onnxruntime.InferenceSession(decider.with_weights(net), providers=["CPUExecutionProvider"])
+    again = session_of(decider.with_weights(net))
     for sample in samples(BASE, adapted[0]):
         feeds = feeds_of(sample.look, table)
         for one, other in zip(again.run(None, feeds), session.run(None, feeds), strict=True):

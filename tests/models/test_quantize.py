@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from models.onnx_session import session_of
 from models.quantize import OPSET, Feeds, QuantisationFailed, quantize
 
 
@@ -78,7 +79,7 @@ def test_the_report_ranks_every_layer(net: Path, tmp_path: Path) -> None:
 
 def test_layers_stay_float_until_the_score_is_kept(net: Path, tmp_path: Path) -> None:
     given = feeds(4)
-    expected = [_run(onnxruntime.InferenceSession(net, providers=["CPUExecutionProvider"]), feed) for feed in given]
+    expected = [_run(session_of(net), feed) for feed in given]
 
     def score(session: onnxruntime.InferenceSession) -> float:
         return -max(float(np.abs(_run(session, feed) - one).max()) for feed, one in zip(given, expected, strict=True))
@@ -99,7 +100,7 @@ def test_a_named_layer_stays_float(net: Path, tmp_path: Path) -> None:
 def test_shapes_can_be_fixed(net: Path, tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
     quantize(net, target, feeds(2), shapes={"x": (1, 3, 16, 16)})
-    session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+    session = session_of(target)
     assert session.get_inputs()[0].shape == [1, 3, 16, 16]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from bench.ocr import BUNDLE, install
+from models.onnx_session import session_of
 from models.text_reader.screens import screen
 from models.text_reader.strings import LARGEST_PX, MEASURE_SEED, SMALLEST_PX, samples
 from runtime.agent.detection import TextDetector, detector_image
@@ -86,11 +86,7 @@ def test_our_engine_comes_first_and_says_what_onnxruntime_says(bundle: Bundle, r
     line = next(iter(samples(1, MEASURE_SEED)))
     fed = recogniser_image(line.pixels, Box(*line.box))[0][None] if role == "recognise" else detector_image(one.pixels)
     ours = run_model(native, {"x": fed}, None)[0]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    file = bundle.path(bundle.manifest.models[role].file)
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"x": fed})
+    (theirs,) = session_of(bundle.path(bundle.manifest.models[role].file)).run(None, {"x": fed})
     native.close()
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
