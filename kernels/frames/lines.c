@@ -11,6 +11,9 @@
 #define LEAST_CUT 8     /* rows of a blob in which a column may be a border beside the lines */
 #define BORDER 0.95     /* of such a column is ink */
 #define THIN 3          /* rows: a dot, an accent or an underline of a neighbour */
+#define LEAST_CURSOR 4  /* columns of a block cursor, which is taller than wide, but at most so many times: */
+#define TALLEST_CURSOR 2.6
+#define NOT_ALONE 1.5   /* times the height of a cursor that joins its line to the one above */
 
 typedef struct {
     int64_t x, y, w, h, order;
@@ -162,6 +165,49 @@ static int clear_borders(crop *made, ih_pace *pace)
     return IH_DONE;
 }
 
+static int is_filled(const crop *made, int64_t x, int64_t top, int64_t bottom, uint8_t with)
+{
+    for (int64_t y = top; y < bottom && x >= 0 && x < made->w; y++)
+        if (made->ink[y * made->w + x] != with)
+            return 0;
+    return x >= 0 && x < made->w ? 1 : !with;
+}
+
+/* How wide a block is whose left side is the upright stroke of rows top..bottom at x: a solid box with nothing beside, above
+ * or below it. 0 for what is none. */
+static int64_t block_width(const crop *made, int64_t x, int64_t top, int64_t bottom)
+{
+    int64_t right = x;
+    if (!is_filled(made, x - 1, top, bottom, 0))
+        return 0;
+    while (right < made->w && is_filled(made, right, top, bottom, 1) &&
+           (top == 0 || !made->ink[(top - 1) * made->w + right]) &&
+           (bottom == made->h || !made->ink[bottom * made->w + right]))
+        right++;
+    return is_filled(made, right, top, bottom, 0) ? right - x : 0;
+}
+
+/* Clears block cursors, as terminals have them, in what may be several lines: they are as high as the lines are apart, and
+ * would join them. */
+static int clear_cursors(crop *made, ih_pace *pace)
+{
+    for (int64_t x = 0; x < made->w; x++) {
+        for (int64_t top = 0, bottom; top < made->h; top = bottom + 1) {
+            for (bottom = top; bottom < made->h && made->ink[bottom * made->w + x]; bottom++)
+                ;
+            if (bottom - top < LEAST_CUT || (double)made->h < NOT_ALONE * (double)(bottom - top))
+                continue;
+            const int64_t w = block_width(made, x, top, bottom);
+            if (w >= LEAST_CURSOR && w < bottom - top && (double)(bottom - top) <= TALLEST_CURSOR * (double)w)
+                for (int64_t y = top; y < bottom; y++)
+                    memset(made->ink + y * made->w + x, 0, (size_t)w);
+        }
+        if (ih_pace_stops(pace, 2 * made->h))
+            return IH_PREEMPTED;
+    }
+    return IH_DONE;
+}
+
 /* The stretches of what is filled, joined over fewer than `gap` empty places. Returns how many. */
 static int64_t stretches(const uint8_t *filled, int64_t count, int64_t gap, stretch *found)
 {
@@ -274,6 +320,8 @@ static int split_lines(const ih_frame *frame, const blob *one, ih_pace *pace, ih
     int64_t bands = 0, parts = 0;
     if (!status)
         status = clear_borders(&made, pace);
+    if (!status)
+        status = clear_cursors(&made, pace);
     if (!status)
         status = find_bands(&made, pace, &bands);
     for (int64_t i = 0; i < bands && !status; i++) {

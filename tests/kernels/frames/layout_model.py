@@ -31,6 +31,8 @@ _LEAST_LABELLED = 28  # pixels: a smaller box holds a tick or an icon, no label,
 _LEAST_WIDER = 3  # pixels: but where it is so much wider than high, as a day of a calendar is
 _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
 _LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
+_LEAST_CURSOR, _TALLEST_CURSOR = 4, 2.6  # columns of a block cursor; times as tall as wide it is at most
+_NOT_ALONE = 1.5  # times the height of a cursor that joins its line to the one above
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
 _SIDE_STRAIGHT = 0.5  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 7)
 _LONG_STRAIGHT = 0.8  # of the long sides of a low, wide box, whose corners may take more of its short ones:
@@ -293,6 +295,7 @@ def _split_lines(crop: Pixels) -> list[Item]:
     ink = contrast >= _INK
     if len(ink) >= _LEAST_CUT:
         ink[:, ink.mean(axis=0) > 0.95] = False  # a border beside the lines, which would join them
+    _clear_cursors(ink)
     lines: list[Item] = []
     for top, bottom in _bands(ink.any(axis=1)):
         for left, right in _spans(ink[top:bottom].any(axis=0), max(8, bottom - top)):
@@ -307,6 +310,24 @@ def _split_lines(crop: Pixels) -> list[Item]:
             height = int(rows[-1] - rows[0]) + 1
             lines.append((left, top + int(rows[0]), right - left, height, "text", ink_colour, int(paper)))
     return lines
+
+
+def _clear_cursors(ink: Mask) -> None:
+    """Clears solid boxes that stand alone and are taller than wide, but for those as high as the whole."""
+    height, width = ink.shape
+    for x in range(width):
+        for top, bottom in _spans(ink[:, x].copy(), 1):
+            tall = bottom - top
+            if tall < _LEAST_CUT or height < _NOT_ALONE * tall:
+                continue
+            right = x
+            while right < width and ink[top:bottom, right].all() and not ink[max(0, top - 1) : top, right].any():
+                if ink[bottom : bottom + 1, right].any():
+                    break
+                right += 1
+            alone = not ink[top:bottom, max(0, x - 1) : x].any() and not ink[top:bottom, right : right + 1].any()
+            if alone and _LEAST_CURSOR <= right - x < tall <= _TALLEST_CURSOR * (right - x):
+                ink[top:bottom, x:right] = False
 
 
 def _without_rules(ink: Mask) -> Mask:

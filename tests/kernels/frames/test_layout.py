@@ -93,6 +93,19 @@ def test_rings_of_all_sizes(size: int) -> None:
         check(pixels, FINDER)
 
 
+@pytest.mark.parametrize(("wide", "lines"), [(2, [(20, 16)]), (5, [(20, 7), (29, 7)]), (6, [(20, 7), (29, 7)])])
+def test_a_block_cursor_joins_no_lines(wide: int, lines: list[tuple[int, int]]) -> None:
+    """Two lines of strokes, nine rows apart, and after the lower a solid block that reaches up into the other."""
+    pixels = np.full((60, 120, 4), 255, dtype=np.uint8)
+    for left in range(10, 70, 3):
+        for top in (20, 29):
+            pixels[top : top + 7 - left % 2, left] = 0
+    pixels[25:36, 71 : 71 + wide] = 0
+    check(pixels, FINDER)
+    texts, _ = FINDER.find(pixels, kernel.find_edges(pixels))
+    assert [(y, h) for _, y, _, h, *_ in rows(texts)] == lines
+
+
 def test_a_part_of_a_screen_is_a_screen() -> None:
     """Rows of the part are as far apart as the screen's."""
     pixels = drawn(np.random.default_rng(3), 120, 180)
