@@ -23,7 +23,7 @@ class Events:
     def publish(
         self, kind: str, job: str = "", *, over: bool = False, at_ns: int = 0, stands: bool = False, **detail: Any
     ) -> None:
-        """Tells followers. What `stands` is a state until the next of its kind: who follows all later hears it first."""
+        """Tells followers. What `stands` is a state until the next of its kind: who begins to follow hears it first."""
         event = Event(at_ns or boottime_ns(), job, kind, msgspec.json.encode(detail), over)
         if stands:
             self._standing[kind] = event

@@ -37,8 +37,8 @@ class GateWatch:
             reading = reading if is_open else None
         if seen != (self.state, self.reasons, self.gate_epoch):
             self.state, self.reasons, self.gate_epoch = seen
-            told = {"state": self.state, "reasons": list(self.reasons), "gate_epoch": self.gate_epoch}
-            self._events.publish("gate", stands=True, **told)
+            reasons = list(self.reasons)
+            self._events.publish("gate", stands=True, state=self.state, reasons=reasons, gate_epoch=self.gate_epoch)
         return reading
 
     @property

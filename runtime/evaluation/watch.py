@@ -97,6 +97,7 @@ class Watch:
 async def following(config: Config, watch: Watch) -> AsyncIterator[None]:
     """Keeps `watch` fed with everything that the daemon tells its followers."""
     async with await Client.connect(config.daemon.control_path) as client:
+
         async def feed() -> None:
             with (Path(config.daemon.state_folder).parent / "events.jsonl").open("w") as log:
                 async for event in client.follow():
