@@ -15,10 +15,12 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 from numpy._core._multiarray_umath import __cpu_dispatch__
@@ -136,15 +138,15 @@ def launch(root: Path, *, memory: str = "768M", timeout_s: float = 600) -> list[
         preexec_fn=_hide_large_registers, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        killer = subprocess.Popen(["sh", "-c", f"sleep {timeout_s}; kill -9 -{process.pid}"])
+        killer = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        killer.start()
         try:
             for raw in process.stdout:
                 line = raw.decode(errors="replace").rstrip()
                 lines.append(line)
                 print(line, flush=True)
         finally:
-            killer.kill()
-            killer.wait()
+            killer.cancel()
     return lines
 
 
