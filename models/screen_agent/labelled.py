@@ -7,6 +7,7 @@ A label says the kind of action, which elements may be pointed at and in which c
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -34,12 +35,13 @@ from runtime.desktop.episodes import Episode, Shown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
-VERSION = 9  # of the features and labels; looks of another version are computed anew
+VERSION = 10  # of the features and labels; looks of another version are computed anew
 _KEY = bytes(16)
 _EDGE = 18  # pixels: within them the right edge of a large target is a scroll bar, or a corner that is pulled
 _SLACK, _ANY = 3, (1 << 16, 1 << 16)  # pixels beside a target's box at which a point is meant as well; any screen
 _NEARLY, _LEAST_ALIKE = 0.7, 3  # of a text is as it should be; characters of one that may be misread
 _LONGEST_FORM = 12  # words and signs of a date, a time
+_NEAREST = 8  # pixels from a target that no cell is in, as thin ones of sliders are: the nearest cell is meant then
 _LARGE = (40, 36)  # pixels: wide and high, such as an area for text
 
 
@@ -266,6 +268,21 @@ def cells_for(
             at = cell_point(one.box, cell)
             if any(box.holds(*at) for box in wanted):
                 made[index] |= bit(cell)
+    return made if made.any() else _nearest_cell(point, elements)
+
+
+def _nearest_cell(point: tuple[int, int], elements: list[Element]) -> NDArray[np.uint64]:
+    """Returns the cell whose middle is nearest to a point, within _NEAREST."""
+    made = np.zeros(len(elements), dtype=np.uint64)
+    near = [
+        (math.dist(cell_point(one.box, cell), point), index, cell)
+        for index, one in enumerate(elements)
+        if one.kind != "computed" and one.box.grown(_NEAREST, *_ANY).holds(*point)
+        for cell in range(CELLS)
+    ]
+    if near and min(near)[0] <= _NEAREST:
+        _, index, cell = min(near)
+        made[index] = bit(cell)
     return made
 
 

@@ -3,7 +3,7 @@
     layout ─┬─ lines, read ─► lines · their words ─┐
             ├─ shapes ─► widgets, other shapes ────┼─► elements in reading order, at most MOST_ELEMENTS
             ├─ dots ─► points between them ────────┤
-            └─ sums that are read ("3 + 4") ───────┘   (a sum's element carries its result, for typing only)
+            └─ sums ("3 + 4"), equal things ───────┘   (their elements carry the result, for typing only)
 
 Everything is a function of the pixels.
 """
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from kernels.frames.boxes import NO_COLOUR, strongest
 from kernels.gate.word import GateToken
-from runtime.agent.answers import result_of
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
+from runtime.agent.computed import counts_of, sums_of
 from runtime.agent.contents import LastCall
 from runtime.agent.geometry import Box, held_by, reading_order
 from runtime.agent.points import POINTS, points_of
@@ -34,6 +34,8 @@ ELEMENT_KINDS = (
 )  # fmt: skip
 UNMARKED = frozenset(("computed", *POINTS))  # there is nothing to be seen at their places
 MOST_ELEMENTS = 112
+_COUNTED = frozenset({"shape", "tick", "circle", "patch"})  # kinds of which it is told how many there are
+_NOT_SEEN: Colour = (0, 0, 0)  # the colour of what is nowhere to be seen
 _OF_DOTS = frozenset({"figure", "shape", "line", "circle", "radio"})  # kinds that may be dots, or hold some
 _LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
 _STROKE = 3  # pixels of ink; what is lower is a stroke of a sign
@@ -121,10 +123,7 @@ class ElementFinder:
                 if gap.w >= _LEAST_GAP:
                     paper = line.element.fill
                     found.append((0, Element("patch", gap, "", 0.0, paper, paper)))
-        for line in lines:
-            if line.result:
-                black = (0, 0, 0)
-                found.append((0, Element("computed", line.element.box, line.result, 1.0, black, black)))
+        found += _computed([one for _, one in found])
         for kind, box, colour in points_of(pixels, _of_dots([one for _, one in found])):
             found.append((0, Element(kind, box, "", 0.0, colour, colour)))
         return _related(_limited(found))
@@ -145,7 +144,7 @@ class ElementFinder:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line with its words, each with its rank among what is left out, and with the result of a sum in it.
+    """A line with its words, each with its rank among what is left out.
 
     `block` and `reading` are kept so that no other object gets their identity.
     """
@@ -154,13 +153,21 @@ class _Line:
     reading: Reading
     element: Element
     words: list[tuple[int, Element]]
-    result: str
 
 
 def _trusted(block: TextBlock, reading: Reading) -> Reading:
     """Returns a line's reading; nothing where a few signs of a large thing are doubtful: a stripe or a drawing."""
     doubtful = reading.certainty < _LEAST_CERTAINTY and len(reading.text) <= _MOST_SIGNS
     return _NOTHING if doubtful and block.box.h >= _DOUBTED else reading
+
+
+def _computed(found: Sequence[Element]) -> list[tuple[int, Element]]:
+    """Returns the results of sums, and the numbers of equal things on which nothing is written."""
+    lines = [one for one in found if one.kind == "line" and one.text]
+    things = [(one.kind, one.box) for one in found if one.kind in _COUNTED and not one.text]
+    counts = counts_of(things, [one.box for one in lines])
+    results = [*sums_of([(one.box, one.text) for one in lines]), *((box, str(count)) for box, count in counts)]
+    return [(0, Element("computed", box, result, 1.0, _NOT_SEEN, _NOT_SEEN)) for box, result in results]
 
 
 def _of_dots(found: Sequence[Element]) -> list[Box]:
@@ -247,8 +254,7 @@ def _lines_of(
             word = Element("word", box, reading.text[start:end], reading.certainty, colour, block.paper)
             words.append((1 + min(number, len(own) - 1 - number) // (_MOST_WORDS // 2), word))
         line = Element("line", block.box, reading.text, reading.certainty, block.ink, block.paper)
-        result = result_of(reading.text) if any(sign.isdigit() for sign in reading.text) else ""
-        made.append(_Line(block, reading, line, words, result))
+        made.append(_Line(block, reading, line, words))
     return made
 
 

@@ -18,7 +18,8 @@ from runtime.agent.quantities import measure_of, number_in
 
 Floats = NDArray[np.float32]
 
-FACTS = 45
+FACTS = 49
+_NO_UNIT = "none"
 _WHOLE = (0, 1)  # facts that say that a number is odd, even
 _CORNERS = (3, 4, 5, 6, 7, 8, ROUND)
 
@@ -47,12 +48,14 @@ def facts_of(
 ) -> Floats:
     """FACTS numbers: parity and order of its number (4), corners (8), place among its like (6), the ground of its
     counterpart (4), its number as a word (3), moments (7), times acted on (2), its name's likeness to the instruction
-    (4), the number of corners and the number beside it (5), whether it is the least or the greatest of its unit (2)."""
+    (4), the number of corners and the number beside it (5), whether it is the least or the greatest of its unit (2),
+    the same of the line of another unit before it (2), whether the nearest whole number of all is odd, even (2)."""
     count = len(elements)
     made = np.zeros((count, FACTS), dtype=np.float32)
     if not count:
         return made
-    made[:, 0:4], made[:, 43:] = _ordered(elements)
+    made[:, 0:4], made[:, 43:45], units = _ordered(elements)
+    made[:, 45:47] = _ends_before(elements, made[:, 43:45], units)
     made[:, 4] = sides / ROUND
     for place, number in enumerate(_CORNERS):
         made[:, 5 + place] = sides == number
@@ -78,6 +81,9 @@ def facts_of(
     made[said, 37] = [memory.labels.count(elements[index].text) % 2 for index in names[said]]
     boxes = np.array([one.box for one in elements], dtype=np.float32)
     made[:, 38:43] = numbered(boxes, made, links, alike, sides)
+    is_whole = np.asarray(made[:, _WHOLE].any(axis=1))
+    if is_whole.any():
+        made[:, 47:49] = made[_nearest(boxes, is_whole)[0]][:, _WHOLE]
     return made
 
 
@@ -115,10 +121,10 @@ def _nearest(boxes: Floats, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64
     return np.where(beside, nearest, np.where(chosen, far, np.inf).argmin(axis=1)), beside
 
 
-def _ordered(elements: list[Element]) -> tuple[Floats, Floats]:
+def _ordered(elements: list[Element]) -> tuple[Floats, Floats, list[str]]:
     """4 numbers of an element that is a measure: whole and odd, whole and even, its rank among those of its unit less
     its place among them in reading order, and whether both are the same. And 2, where its unit has several sizes:
-    whether it is the least, the greatest."""
+    whether it is the least, the greatest. And the unit of each."""
     made, ends = np.zeros((len(elements), 4), dtype=np.float32), np.zeros((len(elements), 2), dtype=np.float32)
     places: dict[str, dict[tuple[float, ...], int]] = {}
     measures = [measure_of(one.text) for one in elements]
@@ -136,7 +142,22 @@ def _ordered(elements: list[Element]) -> tuple[Floats, Floats]:
         apart = rank - places[unit][size]
         made[row] = whole and size[0] % 2 == 1, whole and size[0] % 2 == 0, max(-1, min(1, apart / 5)), apart == 0
         ends[row] = last > 0 and rank == 0, last > 0 and rank == last
-    return made, ends
+    return made, ends, [measure[0] if measure is not None else _NO_UNIT for measure in measures]
+
+
+def _ends_before(elements: list[Element], ends: Floats, units: list[str]) -> Floats:
+    """Returns for each element whether the last line before it that is a measure of another unit is the least of that,
+    the greatest: so what is pressed is known by the duration that stands over it."""
+    made = np.zeros((len(elements), 2), dtype=np.float32)
+    last: dict[str, int] = {}  # the last line of each unit, the latest at the end
+    for row, (one, unit) in enumerate(zip(elements, units, strict=True)):
+        before = next((place for other, place in reversed(last.items()) if other != unit), None)
+        if before is not None:
+            made[row] = ends[before]
+        if one.kind == "line" and unit != _NO_UNIT:
+            last.pop(unit, None)
+            last[unit] = row
+    return made
 
 
 def running_of(elements: list[Element]) -> NDArray[np.int64]:

@@ -57,6 +57,19 @@ def test_the_least_and_the_greatest_of_a_unit_are_known() -> None:
     assert made[:, 44].tolist() == [0, 0, 1, 0, 0, 1, 0]
 
 
+def test_what_is_pressed_is_known_by_the_measure_that_stands_over_it() -> None:
+    shown = ["Takes 3h 40m", "Book for $12", "Takes 28h 4m", "Book for $96", "Takes 3h 5m", "Book for $58"]
+    made = facts([line(text, 10, 20 * row) for row, text in enumerate(shown)], "Take the shortest")
+    assert made[1::2, 45:47].tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert made[2, 45:47].tolist() == [1, 0], "over it stands the least price"
+
+
+def test_the_nearest_whole_number_is_told_wherever_it_stands() -> None:
+    made = facts([line("7", 60, 10), line("Submit", 40, 60, "button"), line("12", 60, 160)], "An odd number")
+    assert made[1, 47:49].tolist() == [1, 0]
+    assert facts([line("Submit", 40, 60, "button")], "An odd number")[0, 47:49].tolist() == [0, 0]
+
+
 def test_a_number_out_of_order_says_which_way_it_has_to_go() -> None:
     made = facts([line(text, 10, 20 * row) for row, text in enumerate(("17", "-97", "41", "26"))], "Sort them")
     assert np.sign(made[:, 2]).tolist() == [1, -1, 1, -1]

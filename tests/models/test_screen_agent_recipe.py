@@ -75,6 +75,15 @@ def test_without_one_a_cell_of_what_is_around_is() -> None:
     assert all(Box(140, 140, 20, 20).holds(*cell_point(ELEMENTS[2].box, cell)) for cell in right)
 
 
+def test_of_a_target_too_thin_for_any_cell_the_nearest_is_right() -> None:
+    track = [Element("shape", Box(20, 0, 14, 210), "", 0.0, WHITE, WHITE), ELEMENTS[1]]
+    made = cells_for((27, 82), [(23, 82, 8, 1)], track)
+    assert made[1] == 0
+    (cell,) = (cell for cell in range(CELLS) if int(made[0]) >> cell & 1)
+    assert abs(cell_point(track[0].box, cell)[1] - 82) <= 8
+    assert not cells_for((150, 150), [(150, 150, 1, 1)], track).any(), "nothing is near"
+
+
 def test_typed_text_is_found_in_the_instruction_or_on_the_screen() -> None:
     words = words_of(INSTRUCTION)
     assert [(words[a].text, words[b].text) for a, b in spans_of("Ann", words, INSTRUCTION)] == [("Ann", "Ann")]

@@ -73,7 +73,7 @@
     const right = titles.filter(title => text(title) === name || title.textContent === name);
     const shown = right.filter(title => title.getBoundingClientRect().width > 0
       && getComputedStyle(title).visibility !== 'hidden');
-    const spread = one('[id$="spreader"]');
+    const spread = all('[id*="spreader"]');  // and the sign on it, which covers its middle
     const wheel = one('[id^="wheelnav-divWheel-slice-0"]').getBoundingClientRect();
     if (wheel.width < 15) return click(spread);
     return click(shown);
