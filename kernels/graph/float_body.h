@@ -1,11 +1,19 @@
 /* Float convolution and matrix product, for the parts of a model that are not quantised.
  *
  * Every output is bias + x[0] w[0] + x[1] w[1] + ..., one product after the other and each rounded by itself, so all ways
- * to compute it give the same bits: 32 outputs of four rows together; 16 pixels of few outputs; or plainly.
+ * to compute it give the same bits: 32 outputs of four rows together; a few vectors of pixels of few outputs; or plainly.
  */
-typedef float ih_f32x16 __attribute__((vector_size(64), aligned(4), may_alias));
+#if defined(__AVX512F__) /* a vector is a register: what is wider goes through memory at every step */
+enum { IH_F32_VECTOR = 16 };
+#elif defined(__AVX__)
+enum { IH_F32_VECTOR = 8 };
+#else
+enum { IH_F32_VECTOR = 4 };
+#endif
+typedef float ih_f32v __attribute__((vector_size(IH_F32_VECTOR * 4), aligned(4), may_alias));
 
-enum { IH_F32_LANES = 32, IH_F32_PACKED = 256 }; /* packed: products of one output, at most */
+/* packed: products of one output, at most; few: pixels of few outputs that are computed together */
+enum { IH_F32_LANES = 32, IH_F32_PACKED = 256, IH_F32_FEW = IH_F32_VECTOR == 16 ? 16 : 2 * IH_F32_VECTOR };
 
 /* The rows of one image that a call computes; a row is a pixel of a convolution or a line of a product. */
 typedef struct {
@@ -29,37 +37,44 @@ static void BODY(conv_f32_plain)(const int64_t *p, const float *x, const float *
     __builtin_memcpy(out, acc, (size_t)lanes * 4);
 }
 
-/* Four rows of 32 outputs, of which `lanes` are kept; w (products, 32) floats with rows `w_k` apart. */
+/* Four rows of 32 outputs, of which `lanes` are kept, two vectors of them at a time; w (products, 32) floats with rows `w_k`
+ * apart. */
 static void BODY(conv_f32_tile)(const int64_t *p, const float *const x[4], const float *w, int64_t w_k, const float *bias,
                                 float *const out[4], int64_t lanes) {
     float first[IH_F32_LANES] __attribute__((aligned(64))) = {0};
     if (bias)
         __builtin_memcpy(first, bias, (size_t)lanes * 4);
-    ih_f32x16 a0 = *(ih_f32x16 *)first, b0 = *(ih_f32x16 *)(first + 16), a1 = a0, b1 = b0, a2 = a0, b2 = b0, a3 = a0, b3 = b0;
-    for (int64_t j = 0; j < p[IH_conv_f32_runs_y]; j++)
-        for (int64_t i = 0; i < p[IH_conv_f32_runs_x]; i++) {
-            int64_t at = j * p[IH_conv_f32_run_y] + i * p[IH_conv_f32_run_x];
-            for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, w += w_k, at += p[IH_conv_f32_x_k]) {
-                const ih_f32x16 wa = *(const ih_f32x16 *)w, wb = *(const ih_f32x16 *)(w + 16);
-                a0 += x[0][at] * wa;
-                b0 += x[0][at] * wb;
-                a1 += x[1][at] * wa;
-                b1 += x[1][at] * wb;
-                a2 += x[2][at] * wa;
-                b2 += x[2][at] * wb;
-                a3 += x[3][at] * wa;
-                b3 += x[3][at] * wb;
+    for (int64_t lane = 0; lane < lanes; lane += 2 * IH_F32_VECTOR) {
+        const float *row = w + lane;
+        ih_f32v a0 = *(ih_f32v *)(first + lane), b0 = *(ih_f32v *)(first + lane + IH_F32_VECTOR), a1 = a0, b1 = b0, a2 = a0,
+                b2 = b0, a3 = a0, b3 = b0;
+        for (int64_t j = 0; j < p[IH_conv_f32_runs_y]; j++)
+            for (int64_t i = 0; i < p[IH_conv_f32_runs_x]; i++) {
+                int64_t at = j * p[IH_conv_f32_run_y] + i * p[IH_conv_f32_run_x];
+                for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, row += w_k, at += p[IH_conv_f32_x_k]) {
+                    const ih_f32v wa = *(const ih_f32v *)row, wb = *(const ih_f32v *)(row + IH_F32_VECTOR);
+                    a0 += x[0][at] * wa;
+                    b0 += x[0][at] * wb;
+                    a1 += x[1][at] * wa;
+                    b1 += x[1][at] * wb;
+                    a2 += x[2][at] * wa;
+                    b2 += x[2][at] * wb;
+                    a3 += x[3][at] * wa;
+                    b3 += x[3][at] * wb;
+                }
             }
-        }
+        const int64_t kept = lanes - lane < 2 * IH_F32_VECTOR ? lanes - lane : 2 * IH_F32_VECTOR;
+        float both[2 * IH_F32_VECTOR] __attribute__((aligned(64)));
 #define STORE(row, a, b)                                                                                              \
-    *(ih_f32x16 *)first = a;                                                                                          \
-    *(ih_f32x16 *)(first + 16) = b;                                                                                   \
-    __builtin_memcpy(out[row], first, (size_t)lanes * 4)
-    STORE(0, a0, b0);
-    STORE(1, a1, b1);
-    STORE(2, a2, b2);
-    STORE(3, a3, b3);
+    *(ih_f32v *)both = a;                                                                                             \
+    *(ih_f32v *)(both + IH_F32_VECTOR) = b;                                                                           \
+    __builtin_memcpy(out[row] + lane, both, (size_t)kept * 4)
+        STORE(0, a0, b0);
+        STORE(1, a1, b1);
+        STORE(2, a2, b2);
+        STORE(3, a3, b3);
 #undef STORE
+    }
 }
 
 /* All rows for the outputs [n0, n0 + lanes). Weights that do not lie in whole rows of 32 are laid out so first, where there
@@ -98,36 +113,38 @@ static void BODY(conv_f32_block)(const int64_t *p, const BODY(f32_rows) *part, i
     }
 }
 
-/* Few outputs of pixels that lie together, from planes to planes: four outputs of 16 pixels at once. */
+/* Few outputs of pixels that lie together, from planes to planes: four outputs of IH_F32_FEW pixels at once. */
 static void BODY(conv_f32_few)(const int64_t *p, const BODY(f32_rows) *part) {
+    enum { VECTORS = IH_F32_FEW / IH_F32_VECTOR };
     const int64_t n = p[IH_conv_f32_n], width = p[IH_conv_f32_line_px], w_n = p[IH_conv_f32_w_n], lines = part->rows / width;
     for (int64_t line = part->line; line < part->line + lines; line++)
         for (int64_t n0 = 0; n0 < n; n0 += 4)
-            for (int64_t px = 0; px < width; px += 16) {
-                const int64_t count = width - px < 16 ? width - px : 16, last = n - 1 - n0; /* the last one again after it */
-                const int64_t l1 = last < 1 ? last : 1, l2 = last < 2 ? last : 2, l3 = last < 3 ? last : 3;
+            for (int64_t px = 0; px < width; px += IH_F32_FEW) {
+                const int64_t count = width - px < IH_F32_FEW ? width - px : IH_F32_FEW, last = n - 1 - n0;
+                const int64_t step[4] = {0, last < 1 ? last : 1, last < 2 ? last : 2, last < 3 ? last : 3}; /* the last again */
                 const float *x = part->x + line * p[IH_conv_f32_x_line] + px, *w = part->w + n0 * w_n;
                 float *out = part->out + line * p[IH_conv_f32_out_line] + px + n0 * p[IH_conv_f32_out_n];
                 const float *bias = part->bias ? part->bias + n0 : NULL;
-                const ih_f32x16 none = {0};
-                /* minus nothing: a bias of -0 stays what it is */
-                ih_f32x16 acc[4] = {(bias ? bias[0] : 0) - none, (bias ? bias[l1] : 0) - none, (bias ? bias[l2] : 0) - none,
-                                    (bias ? bias[l3] : 0) - none};
-                ih_f32x16 a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+                const ih_f32v none = {0};
+                ih_f32v acc[4][VECTORS], here[VECTORS];
+                for (int lane = 0; lane < 4; lane++)
+                    for (int v = 0; v < VECTORS; v++)
+                        acc[lane][v] = (bias ? bias[step[lane]] : 0) - none; /* minus nothing: a bias of -0 stays what it is */
                 for (int64_t k = 0; k < p[IH_conv_f32_run_floats]; k++, w += p[IH_conv_f32_w_k], x += p[IH_conv_f32_x_k]) {
-                    ih_f32x16 here = none;
-                    if (count == 16)
-                        here = *(const ih_f32x16 *)x;
-                    else
-                        __builtin_memcpy(&here, x, (size_t)count * 4);
-                    a0 += here * w[0];
-                    a1 += here * w[l1 * w_n];
-                    a2 += here * w[l2 * w_n];
-                    a3 += here * w[l3 * w_n];
+                    if (count == IH_F32_FEW)
+                        for (int v = 0; v < VECTORS; v++)
+                            here[v] = *(const ih_f32v *)(x + v * IH_F32_VECTOR);
+                    else {
+                        for (int v = 0; v < VECTORS; v++)
+                            here[v] = none;
+                        __builtin_memcpy(here, x, (size_t)count * 4);
+                    }
+                    for (int lane = 0; lane < 4; lane++)
+                        for (int v = 0; v < VECTORS; v++)
+                            acc[lane][v] += here[v] * w[step[lane] * w_n];
                 }
-                acc[0] = a0, acc[1] = a1, acc[2] = a2, acc[3] = a3;
                 for (int64_t lane = 0; lane <= last && lane < 4; lane++)
-                    __builtin_memcpy(out + lane * p[IH_conv_f32_out_n], &acc[lane], (size_t)count * 4);
+                    __builtin_memcpy(out + lane * p[IH_conv_f32_out_n], acc[lane], (size_t)count * 4);
             }
 }
 
