@@ -22,7 +22,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,9 +138,12 @@ def split_old(old: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     return parts
 
 
-def least_change(net: DeciderNet, base: Mapping[str, torch.Tensor], samples: Sequence[Sample]) -> float:
+def least_change(
+    net: DeciderNet, base: Mapping[str, torch.Tensor], samples: Sequence[Sample], int8_share: Callable[[], float]
+) -> float:
     """Goes back from what `net` learned towards `base`, as far as it still does what was shown; returns the share of
-    the way that is left. That is judged on each step as it was and on drawn variations of it."""
+    the way that is left. That is judged on each step as it was and on drawn variations of it, and by `int8_share`: how
+    much of what was shown the int8 file of `net`, as it is then, does."""
     learned = {name: value.clone() for name, value in net.state_dict().items()}
 
     def go(share: float) -> None:
@@ -151,10 +154,11 @@ def least_change(net: DeciderNet, base: Mapping[str, torch.Tensor], samples: Seq
         net.load_state_dict(between)
 
     tried = [*samples, *(sample for sample in samples for _ in range(DRAWN))]
-    whole = _share(net, tried, np.random.default_rng(SEED))
+    whole, whole_int8 = _share(net, tried, np.random.default_rng(SEED)), int8_share()
     for share in SHARES:
         go(share)
-        if share == 1 or _share(net, tried, np.random.default_rng(SEED)) >= ENOUGH * whole:
+        is_enough = _share(net, tried, np.random.default_rng(SEED)) >= ENOUGH * whole
+        if share == 1 or (is_enough and int8_share() >= whole_int8):
             break
     share = min(1.0, MARGIN * share)
     go(share)
@@ -208,7 +212,7 @@ def adapt(place: Path, base: Path, target: Path, *, minutes: float, rehearse: Pa
     old_before = _right(parts.of_role(DECIDER), old, table)
     steps = learn(net, learned, rehearsed, minutes)
     whole = decider.with_weights(net.eval())
-    share = least_change(net, base_weights, learned)
+    share = least_change(net, base_weights, learned, lambda: _right(decider.with_weights(net.eval()), learned, table))
     made = decider.with_weights(net.eval())
     digest = parts.manifest.training
     record: dict[str, Any] = {
