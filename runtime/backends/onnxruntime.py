@@ -12,6 +12,7 @@ watch's interval and the longest node; `stop_bound_us` publishes the longest who
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from runtime.backends.memory import rss_bytes, trim
 from runtime.backends.protocol import Feeds, Limits, ModelRefused, StepResult, check_memory, model_entry
 from runtime.store.bundle import Bundle
 from runtime.store.manifest import TensorSpec
+
+log = logging.getLogger("idlehands.onnxruntime")
 
 WATCH_S = 0.0005
 # On x86-64 without VNNI its products of u8 and s8 saturate at 16 bits and are wrong; so they are slower, and right.
@@ -230,7 +233,14 @@ class Watch:
 
 def _session(bundle: Bundle, file: str, threads: int) -> ort.InferenceSession:
     source = bundle.read(file) if bundle.is_encrypted(file) else str(bundle.path(file))
-    return ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
+    options = _options(threads)
+    options.add_session_config_entry(*PRECISE)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except _ERRORS:  # without VNNI also on a weight that several products share
+        session = ort.InferenceSession(source, _options(threads), providers=["CPUExecutionProvider"])
+    log.warning("%s: integer products may saturate on this processor: onnxruntime cannot do them exactly", file)
+    return session
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -242,7 +252,6 @@ def _options(threads: int) -> ort.SessionOptions:
     # Spinning pools burn the car's cores between runs, and slow down by an order of magnitude when cores are shared.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry(*PRECISE)
     # Weights outside of the arena: it is then no larger than the activations, and unloading returns both.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     return options
