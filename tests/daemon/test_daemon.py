@@ -68,9 +68,9 @@ def test_a_job_that_may_outlast_the_forecast_waits(tmp_path: Path) -> None:
         made.forecast(30.0, "parked")
         made.gate.open()
         job = await made.submit()  # it may take 60 s
-        await asyncio.sleep(0.6)  # two looks of a daemon that has nothing to do
         async with await Client.connect(made.control) as client:
-            told = await client.status()
+            while (told := await client.status()).held_back == 0:
+                await asyncio.sleep(0.05)
         assert (told.forecast_s, told.forecast_by, told.held_back, told.queued) == (30.0, "parked", 1, 1)
         assert made.workers() == [], "no worker is started for a job that has to wait"
         made.forecast(60.0, "parked")

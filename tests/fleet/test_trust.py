@@ -165,6 +165,28 @@ async def submit(operator: Connection, number: int, **verification: float | bool
     return (await NatsJobStore(operator).submit(spec))[0]
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not come to hold within 20 s")
+
+
+async def opened(address: FleetAddress) -> None:
+    """Connects to a server that may still be reading its settings."""
+    for left in range(200, -1, -1):
+        connection = Connection(address)
+        try:
+            await connection.open()
+            break
+        except (ServerRefused, FleetAway):
+            if not left:
+                raise
+            await asyncio.sleep(0.1)
+    await connection.close()
+
+
 async def looked(checker: Checker) -> None:
     await checker._connection.client.flush()
     await asyncio.sleep(0.05)  # what was told is heard
@@ -316,21 +338,14 @@ def test_a_quarantined_car_is_refused_until_it_is_released(tmp_path: Path) -> No
             await Standings(liar).change("liar", passed)  # no car writes its own standing
         await standings.change("liar", lambda known, now_ns: failed(known, "it lied", now_ns))
         await guard.enforce()
-        for _ in range(100):
-            if not liar.client.is_connected:
-                break
-            await asyncio.sleep(0.05)
-        assert not liar.client.is_connected
+        await until(lambda: not liar.client.is_connected)
         address = FleetAddress(server.url, authority.enroll("liar", "car"), "liar")
         with pytest.raises((ServerRefused, FleetAway)):
             await Connection(address).open()
         assert (await Standings(cars.stores["honest"].connection).get("liar")).quarantined, "the others stay and see it"
         await standings.release("liar")
         await guard.enforce()
-        await asyncio.sleep(0.5)  # the server reads its settings
-        again = Connection(address)
-        await again.open()
-        await again.close()
+        await opened(address)
 
     play(tmp_path, {"liar": LIE, "honest": TRUTH}, story, authority)
 
@@ -349,8 +364,7 @@ def test_a_car_cannot_tell_in_another_cars_name(tmp_path: Path) -> None:
         liar = cars.stores["liar"].connection
         await liar.say(f"{PROOF}honest.job", b"{}")
         await liar.say(f"{PROOF}liar.job", b"{}")
-        await liar.client.flush()
-        await asyncio.sleep(0.2)
+        await until(lambda: bool(heard))  # the server delivers in order: what was said first would be heard before it
         assert heard == [f"{PROOF}liar.job"]
 
     play(tmp_path, {"liar": LIE, "honest": TRUTH}, story, authority)

@@ -214,7 +214,8 @@ def test_changed_pixels_refuse_and_the_agent_looks_again(tmp_path: Path) -> None
 
         agent = Script([Click(50, 25)], region=BUTTON, before=before)
         task = asyncio.create_task(bench.runner(agent).run())
-        await asyncio.sleep(0.3)
+        while not bench.steps:
+            await asyncio.sleep(0.01)
         bench.place.screen.changed()
         end = await task
         assert end.kind == "done"
