@@ -14,6 +14,12 @@
 #define LEAST_CURSOR 4  /* columns of a block cursor, which is taller than wide, but at most so many times: */
 #define TALLEST_CURSOR 2.6
 #define NOT_ALONE 1.5   /* times the height of a cursor that joins its line to the one above */
+#define LEAST_CARET 10  /* rows of a text cursor, which is at least so many times taller than wide, */
+#define THINNEST_STEM 6
+#define WIDEST_CARET 2  /* columns, */
+#define CARET_ABOVE 1   /* and begins at least so many rows above all letters of its line */
+#define SOFT_RIM 2      /* pixels from the edge of a soft letter to its ink, in its row */
+#define MOST_PASSES 4    /* there and back over a blob, to find all ink that hangs together with letters */
 
 typedef struct {
     int64_t x, y, w, h, order;
@@ -99,6 +105,7 @@ typedef struct {
     int64_t left, top, w, h;
     uint8_t *contrast; /* (h, w): the largest difference of a channel */
     uint8_t *ink;      /* (h, w) */
+    uint8_t *kept;     /* (h, w): ink that hangs together with letters */
     uint8_t *filled;   /* (the longer side): of rows, then of columns */
     int32_t *heights;  /* (w): how much of each column is ink */
     stretch *rows;     /* (h): of lines */
@@ -112,11 +119,12 @@ static int take_crop(const ih_frame *frame, ih_pace *pace, ih_arena *arena, crop
     uint32_t *keys = ih_arena_take(arena, count, sizeof *keys), *spare = ih_arena_take(arena, count, sizeof *spare);
     made->contrast = ih_arena_take(arena, count, 1);
     made->ink = ih_arena_take(arena, count, 1);
+    made->kept = ih_arena_take(arena, count, 1);
     made->filled = ih_arena_take(arena, (size_t)ih_most(made->w, made->h), 1);
     made->heights = ih_arena_take(arena, (size_t)made->w, sizeof *made->heights);
     made->rows = ih_arena_take(arena, (size_t)made->h, sizeof *made->rows);
     made->columns = ih_arena_take(arena, (size_t)made->w, sizeof *made->columns);
-    if (!keys || !spare || !made->contrast || !made->ink || !made->filled || !made->heights || !made->rows ||
+    if (!keys || !spare || !made->contrast || !made->ink || !made->kept || !made->filled || !made->heights || !made->rows ||
         !made->columns)
         return IH_ENOMEM;
     for (int64_t y = 0; y < made->h; y++) {
@@ -206,6 +214,105 @@ static int clear_cursors(crop *made, ih_pace *pace)
             return IH_PREEMPTED;
     }
     return IH_DONE;
+}
+
+/* Whether ink at (x, y) has an edge of a letter at it: at the left or upper one of two pixels that differ, and to the left
+ * of a soft letter, whose rim is no ink yet. */
+static int is_edged(const crop *made, const uint8_t *letters, int64_t x, int64_t y)
+{
+    const int64_t column = made->left + x, row = made->top + y, w = made->frame->w;
+    for (int64_t from = ih_most(0, column - SOFT_RIM); from <= column; from++)
+        if (letters[row * w + from])
+            return 1;
+    return row > 0 && letters[(row - 1) * w + column];
+}
+
+/* Keeps the ink of a row that lies beside what is kept in it or in the row `before` it (NULL: none). Returns whether there
+ * was more. */
+static int keep_row(const uint8_t *ink, const uint8_t *before, int64_t w, uint8_t *kept)
+{
+    int more = 0;
+    for (int64_t k = 0; k < 2 * w; k++) { /* to the right, and back */
+        const int64_t x = k < w ? k : 2 * w - 1 - k;
+        if (!ink[x] || kept[x])
+            continue;
+        const int has_left = x > 0, has_right = x + 1 < w;
+        if ((has_left && kept[x - 1]) || (has_right && kept[x + 1]) ||
+            (before && (before[x] || (has_left && before[x - 1]) || (has_right && before[x + 1])))) {
+            kept[x] = 1;
+            more = 1;
+        }
+    }
+    return more;
+}
+
+/* Clears ink that does not hang together with letters: the round corners of a ring around a field, a text cursor. */
+static int clear_strange(crop *made, const uint8_t *letters, ih_pace *pace)
+{
+    const int64_t w = made->w, h = made->h;
+    int more = 0;
+    for (int64_t y = 0; y < h; y++) {
+        for (int64_t x = 0; x < w; x++) {
+            made->kept[y * w + x] = made->ink[y * w + x] && is_edged(made, letters, x, y);
+            more |= made->ink[y * w + x] != made->kept[y * w + x];
+        }
+        if (ih_pace_stops(pace, 2 * w))
+            return IH_PREEMPTED;
+    }
+    for (int pass = 0; pass < MOST_PASSES && more; pass++) {
+        more = 0;
+        for (int64_t i = 0; i < 2 * h; i++) { /* downwards, and back */
+            const int64_t y = i < h ? i : 2 * h - 1 - i, from = i < h ? y - 1 : y + 1;
+            const uint8_t *before = from >= 0 && from < h ? made->kept + from * w : NULL;
+            more |= keep_row(made->ink + y * w, before, w, made->kept + y * w);
+            if (ih_pace_stops(pace, w))
+                return IH_PREEMPTED;
+        }
+    }
+    memcpy(made->ink, made->kept, (size_t)(w * h));
+    return IH_DONE;
+}
+
+/* The only stretch of ink in a column: [*top, *bottom). 0 if there is none, or several. */
+static int only_stretch(const crop *made, int64_t x, int64_t *top, int64_t *bottom)
+{
+    int64_t count = 0;
+    for (int64_t y = 0; y < made->h; y++) {
+        const int is_first = made->ink[y * made->w + x] && (y == 0 || !made->ink[(y - 1) * made->w + x]);
+        count += is_first;
+        *top = is_first ? y : *top;
+        *bottom = made->ink[y * made->w + x] ? y + 1 : *bottom;
+    }
+    return count == 1;
+}
+
+/* Clears a text cursor: the last stroke of a line, upright and thin, that begins above all its letters and ends below. */
+static int clear_caret(crop *made, ih_pace *pace)
+{
+    int64_t right = made->w, top = 0, bottom = 0, from = 0, to = 0;
+    for (int64_t n = 0; right > 0 && !n; right -= !n) {
+        for (int64_t y = 0; y < made->h; y++)
+            n += made->ink[y * made->w + right - 1];
+        if (ih_pace_stops(pace, made->h))
+            return IH_PREEMPTED;
+    }
+    if (right < 2 || !only_stretch(made, right - 1, &top, &bottom) || bottom - top < LEAST_CARET)
+        return IH_DONE;
+    int64_t left = right - 1;
+    while (left > 0 && right - left <= WIDEST_CARET && only_stretch(made, left - 1, &from, &to) && from == top &&
+           to == bottom)
+        left--;
+    int64_t first = -1, last = -1; /* rows of what else there is */
+    for (int64_t y = 0; y < made->h; y++)
+        if (memchr(made->ink + y * made->w, 1, (size_t)left)) {
+            first = first < 0 ? y : first;
+            last = y;
+        }
+    const int is_thin = right - left <= WIDEST_CARET && bottom - top >= THINNEST_STEM * (right - left);
+    if (is_thin && first >= top + CARET_ABOVE && last + 1 < bottom)
+        for (int64_t y = top; y < bottom; y++)
+            memset(made->ink + y * made->w + left, 0, (size_t)(right - left));
+    return ih_pace_stops(pace, made->w * 2 + made->h * 8) ? IH_PREEMPTED : IH_DONE;
 }
 
 /* The stretches of what is filled, joined over fewer than `gap` empty places. Returns how many. */
@@ -311,7 +418,8 @@ static int add_line(const crop *made, stretch band, stretch part, ih_pace *pace,
 }
 
 /* Cuts a blob into its lines: rows without ink part them. */
-static int split_lines(const ih_frame *frame, const blob *one, ih_pace *pace, ih_arena *arena, ih_layout_items *texts)
+static int split_lines(const ih_frame *frame, const blob *one, const uint8_t *letters, ih_pace *pace, ih_arena *arena,
+                       ih_layout_items *texts)
 {
     crop made = {.frame = frame, .left = ih_most(0, one->x - 1), .top = ih_most(0, one->y - 1)};
     made.w = ih_least(frame->w, made.left + one->w + 2) - made.left;
@@ -322,6 +430,10 @@ static int split_lines(const ih_frame *frame, const blob *one, ih_pace *pace, ih
         status = clear_borders(&made, pace);
     if (!status)
         status = clear_cursors(&made, pace);
+    if (!status)
+        status = clear_strange(&made, letters, pace);
+    if (!status)
+        status = clear_caret(&made, pace);
     if (!status)
         status = find_bands(&made, pace, &bands);
     for (int64_t i = 0; i < bands && !status; i++) {
@@ -352,7 +464,7 @@ int ih_find_lines(const ih_frame *frame, const ih_edges *edges, const uint8_t *l
     for (int64_t i = 0; i < count && !status; i++) {
         const size_t used = arena->used;
         if (blobs[i].is_alive)
-            status = split_lines(frame, &blobs[i], pace, arena, texts);
+            status = split_lines(frame, &blobs[i], letters, pace, arena, texts);
         arena->used = used;
     }
     return status;

@@ -33,6 +33,11 @@ _LEAST_JOINED = 12  # pixels: lower components cannot hold a field
 _LEAST_CUT = 8  # rows of a blob in which a column may be a border beside the lines
 _LEAST_CURSOR, _TALLEST_CURSOR = 4, 2.6  # columns of a block cursor; times as tall as wide it is at most
 _NOT_ALONE = 1.5  # times the height of a cursor that joins its line to the one above
+_LEAST_CARET, _WIDEST_CARET = 10, 2  # rows and columns of a text cursor,
+_THINNEST_STEM = 6  # which is at least so many times taller than wide,
+_CARET_ABOVE = 1  # and begins at least so many rows above all letters of its line
+_SOFT_RIM = 2  # pixels from the edge of a soft letter to its ink, in its row
+_MOST_PASSES = 4  # there and back over a blob, to find all ink that hangs together with letters
 _LETTER_SPACING = 0.1  # of a letter's height: a small ring or box this near to a glyph is a glyph itself
 _SIDE_STRAIGHT = 0.5  # of each side of a box; rounded corners take the rest (a 13-pixel box to tick has 7)
 _LONG_STRAIGHT = 0.8  # of the long sides of a low, wide box, whose corners may take more of its short ones:
@@ -81,11 +86,16 @@ def _find_lines(pixels: Pixels, edges: NDArray[np.uint8], glyphs: Mask) -> list[
     runs = find_runs(glyphs, bridge=_LETTER_GAP)
     blobs = bounds(runs, label(runs, glyphs.shape[1]))
     blobs = blobs[(blobs[:, 3] >= 4) | (blobs[:, 2] >= 4)]
+    edged = glyphs.copy()  # edges are at the left or upper one of two pixels that differ, and the rim of a soft letter
+    edged[1:] |= glyphs[:-1]
+    for apart in range(1, _SOFT_RIM + 1):
+        edged[:, apart:] |= glyphs[:, :-apart]
     lines: list[Item] = []
     for x, y, w, h, _ in _join_words(edges, blobs).tolist():
         x, y = max(0, x - 1), max(0, y - 1)
-        crop = pixels[y : y + h + 2, x : x + w + 2]
-        lines.extend((x + item[0], y + item[1], *item[2:]) for item in _split_lines(crop))
+        part = slice(y, y + h + 2), slice(x, x + w + 2)
+        items = _split_lines(pixels[part], edged[part])
+        lines.extend((x + item[0], y + item[1], *item[2:]) for item in items)
     return lines
 
 
@@ -289,13 +299,16 @@ def _is_parted(edges: NDArray[np.uint8], one: NDArray[np.int64], other: NDArray[
     return bool((edges[rows, one[0] + one[2] : other[0]] == _ACROSS).all(axis=0).any())
 
 
-def _split_lines(crop: Pixels) -> list[Item]:
-    """Cuts a blob (h, w, 4) into its text lines: rows without ink part them. Boxes are relative to the crop."""
+def _split_lines(crop: Pixels, edged: Mask) -> list[Item]:
+    """Cuts a blob (h, w, 4) into its text lines: rows without ink part them. Boxes are relative to the crop. `edged`
+    (h, w) are the pixels at which letters have an edge."""
     paper, contrast = ground_of(crop), contrast_of(crop)
     ink = contrast >= _INK
     if len(ink) >= _LEAST_CUT:
         ink[:, ink.mean(axis=0) > 0.95] = False  # a border beside the lines, which would join them
     _clear_cursors(ink)
+    ink = _of_letters(ink, edged)
+    _clear_caret(ink)
     lines: list[Item] = []
     for top, bottom in _bands(ink.any(axis=1)):
         for left, right in _spans(ink[top:bottom].any(axis=0), max(8, bottom - top)):
@@ -328,6 +341,41 @@ def _clear_cursors(ink: Mask) -> None:
             alone = not ink[top:bottom, max(0, x - 1) : x].any() and not ink[top:bottom, right : right + 1].any()
             if alone and _LEAST_CURSOR <= right - x < tall <= _TALLEST_CURSOR * (right - x):
                 ink[top:bottom, x:right] = False
+
+
+def _of_letters(ink: Mask, edged: Mask) -> Mask:
+    """Returns the ink that hangs together with letters: no corners of a ring around a field, no text cursor.
+
+    It is found in so many passes, down and up, each there and back along every row; what winds more is lost.
+    """
+    kept = ink & edged
+    down = list(range(len(ink)))
+    for _ in range(_MOST_PASSES):
+        for order in (down, down[::-1]):
+            beside = np.zeros(ink.shape[1] + 2, dtype=np.bool_)
+            for row in order:
+                kept[row] |= ink[row] & (beside[:-2] | beside[1:-1] | beside[2:])
+                for start, end in _spans(ink[row].copy(), 1):
+                    kept[row, start:end] = kept[row, start:end].any()
+                beside[1:-1] = kept[row]
+    return kept
+
+
+def _clear_caret(ink: Mask) -> None:
+    """Clears a text cursor: the last stroke of a line, upright and thin, that begins above all its letters and ends
+    below."""
+    columns = np.flatnonzero(ink.any(axis=0))
+    if not len(columns):
+        return
+    right = int(columns[-1]) + 1
+    strokes = [_spans(ink[:, x].copy(), 1) for x in range(max(0, right - 1 - _WIDEST_CARET), right)]
+    wide = next((n for n, stroke in enumerate(reversed(strokes)) if stroke != strokes[-1]), len(strokes))
+    (top, bottom), *more = strokes[-1]
+    others = np.flatnonzero(ink[:, : right - wide].any(axis=1))
+    if more or wide > _WIDEST_CARET or bottom - top < max(_LEAST_CARET, _THINNEST_STEM * wide) or not len(others):
+        return
+    if others[0] >= top + _CARET_ABOVE and others[-1] + 1 < bottom:
+        ink[top:bottom, right - wide : right] = False
 
 
 def _without_rules(ink: Mask) -> Mask:

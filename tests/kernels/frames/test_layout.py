@@ -106,6 +106,37 @@ def test_a_block_cursor_joins_no_lines(wide: int, lines: list[tuple[int, int]]) 
     assert [(y, h) for _, y, _, h, *_ in rows(texts)] == lines
 
 
+@pytest.mark.parametrize(
+    ("top", "height", "is_cursor"), [(18, 12, True), (20, 9, False), (20, 12, False), (16, 13, False)]
+)
+def test_a_text_cursor_is_no_letter(top: int, height: int, is_cursor: bool) -> None:
+    """Strokes of nine rows, and after them one that is a cursor if it begins above them and ends below."""
+    pixels = np.full((60, 120, 4), 255, dtype=np.uint8)
+    for left in range(10, 40, 3):
+        pixels[20:29, left] = 0
+        pixels[24, left : left + 2] = 0
+    pixels[top : top + height, 40:42] = 0
+    check(pixels, FINDER)
+    texts, _ = FINDER.find(pixels, kernel.find_edges(pixels))
+    ends = 39 if is_cursor else 42
+    assert [x + w for x, _, w, *_ in rows(texts)] == [ends]
+
+
+def test_a_rings_corner_is_no_letter() -> None:
+    """A field with a ring in it that shows its focus, and a number that begins at the ring's round corner."""
+    pixels = np.full((60, 180, 4), 255, dtype=np.uint8)
+    pixels[15, 20:160] = pixels[36, 20:160] = pixels[15:37, 20] = pixels[15:37, 160] = 190
+    for inset in (3, 4):
+        pixels[[15 + inset, 36 - inset], 22 + inset : 159 - inset] = 16
+        pixels[17 + inset : 35 - inset, [20 + inset, 160 - inset]] = 16
+    pixels[[20, 20, 21], [25, 26, 25]] = 120
+    pixels[22:30, 27:30] = 60
+    pixels[26, 25:28] = 60
+    check(pixels, FINDER)
+    texts, _ = FINDER.find(pixels, kernel.find_edges(pixels))
+    assert [box[1] for box in rows(texts) if box[0] < 40] == [22]
+
+
 def test_a_part_of_a_screen_is_a_screen() -> None:
     """Rows of the part are as far apart as the screen's."""
     pixels = drawn(np.random.default_rng(3), 120, 180)
