@@ -93,15 +93,24 @@ def kind_of(action: Action) -> str | None:
     return plain.get(type(action))
 
 
-def action_at(kind: str, x: int, y: int, end: tuple[int, int] | None = None, text: str = "") -> Action:
-    """Returns the action of a kind; (x, y) is where it happens, `end` where a drag ends, `text` what is typed."""
+def action_at(
+    kind: str,
+    x: int,
+    y: int,
+    end: tuple[int, int] | None = None,
+    text: str = "",
+    corner: tuple[int, int] | None = None,
+) -> Action:
+    """Returns the action of a kind; (x, y) is where it happens, `end` where a drag ends, `corner` where it turns,
+    `text` what is typed."""
     if kind in _CLICKS:
         button, count, modifiers = _CLICKS[kind]
         return Click(x, y, button, count, modifiers)
     if kind in _SCROLLS:
         return Scroll(x, y, *_SCROLLS[kind])
     if kind == "drag":
-        return Drag(drag_path((x, y), end or (x, y)))
+        turn = (x, y) if corner is None else corner
+        return Drag(tuple(dict.fromkeys(drag_path((x, y), turn) + drag_path(turn, end or turn))))
     if kind in _AROUND:
         return Drag(circle_path((x, y), _AROUND[kind]))
     if kind == "move":

@@ -16,6 +16,7 @@ from runtime.agent.action_kinds import KINDS, POINTED, action_at
 from runtime.agent.elements import Element
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import Word
+from runtime.agent.lattice import lattice_of
 from runtime.agent.names import name_of
 from runtime.agent.text_forms import as_colour, as_keys, bare
 from runtime.wire.actions import Action
@@ -135,7 +136,35 @@ def _pointed(kind: str, chance: float, answer: Answer, elements: list[Element]) 
     if kind == "drag":
         last, sure_end = _best(answer.end, elements)
         end, sure = cell_point(elements[last].box, int(answer.cells[last, 1].argmax())), sure * sure_end
+        corner, end = _through_grid(point, end, elements)
+        action = action_at(kind, *point, end, corner=corner)
+        return Plan(kind, action, chance * sure, point, end, target, label)
     return Plan(kind, action_at(kind, *point, end), chance * sure, point, end, target, label)
+
+
+def _through_grid(
+    start: tuple[int, int], end: tuple[int, int], elements: list[Element]
+) -> tuple[tuple[int, int] | None, tuple[int, int]]:
+    """Returns where a drag turns, and where it ends, that moves a thing in a grid to another place of it.
+
+    It goes along its row, then along the column, a quarter past the middle of where it goes: a sortable grid shifts
+    what is passed in the direction of the move once its middle is passed. Another drag stays as it is.
+    """
+    lattice = lattice_of(elements)
+    in_grid = np.flatnonzero((lattice.columns > 1) & (lattice.rows > 1)).tolist()
+    for first in (index for index in in_grid if elements[index].box.holds(*start)):
+        for last in (index for index in in_grid if elements[index].box.holds(*end)):
+            if first == last or lattice.group[first] != lattice.group[last]:
+                continue
+            box, (x, y) = elements[last].box, elements[last].box.centre
+            across = np.sign(lattice.column[last] - lattice.column[first])
+            down = np.sign(lattice.row[last] - lattice.row[first])
+            x, y = (
+                x + int(across) * box.w // 4 if across else start[0],
+                y + int(down) * box.h // 4 if down else start[1],
+            )
+            return (x, start[1]), (x, y)
+    return None, end
 
 
 def _best(chances: Floats, elements: list[Element]) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -25,15 +26,28 @@ ELEMENTS = [
 ]
 
 
+GRID = [
+    Element("button", Box(10 + 50 * column, 20 + 30 * row, 40, 20), "", 0.0, WHITE, WHITE)
+    for row in range(3)
+    for column in range(3)
+]
+
+
 def answer(
-    kind: str, target: int = 0, end: int = 0, source: str = "instruction", text: int = 1, own: str = ""
+    kind: str,
+    target: int = 0,
+    end: int = 0,
+    source: str = "instruction",
+    text: int = 1,
+    own: str = "",
+    count: int = len(ELEMENTS),
 ) -> Answer:
     def one(count: int, place: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         made = np.full(count, 0.1 / count, dtype=np.float32)
         made[place] = 0.9
         return made
 
-    cells = np.zeros((3, 2, CELLS), dtype=np.float32)
+    cells = np.zeros((count, 2, CELLS), dtype=np.float32)
     cells[..., CENTRE] = 5
     letters = np.zeros((SLOTS, 4), dtype=np.float32)
     letters[:, 0] = 5
@@ -42,9 +56,9 @@ def answer(
     return Answer(
         kinds=one(len(KINDS), INDEX[kind]),
         sources=one(len(SOURCES), SOURCES.index(source)),
-        target=one(3, target),
-        end=one(3, end),
-        source=one(3, text),
+        target=one(count, target),
+        end=one(count, end),
+        source=one(count, text),
         cells=cells,
         starts=one(len(WORDS), 2),
         ends=one(len(WORDS), 3),
@@ -69,6 +83,27 @@ def test_a_drag_has_an_end() -> None:
     assert isinstance(plan.action, Drag)
     assert plan.action.path[0] == (60, 20)
     assert plan.action.path[-1] == (45, 60)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "turn", "last"),
+    [
+        (5, 6, (20, 60), (20, 95)),  # to the left, then down, past the middle of where it goes
+        (6, 2, (140, 90), (140, 25)),  # to the right, then up
+        (0, 2, (140, 30), (140, 30)),
+        (1, 7, (80, 30), (80, 95)),
+    ],
+)
+def test_a_thing_in_a_grid_goes_along_its_row_and_then_its_column(
+    start: int, end: int, turn: tuple[int, int], last: tuple[int, int]
+) -> None:
+    plan = plan_of(answer("drag", start, end, count=len(GRID)), GRID, WORDS, INSTRUCTION, ALPHABET)
+    assert isinstance(plan.action, Drag)
+    assert plan.action.path[0] == GRID[start].box.centre
+    assert plan.action.path[-1] == plan.end == last
+    assert turn in plan.action.path
+    for (x, y), (to_x, to_y) in itertools.pairwise(plan.action.path):
+        assert x == to_x or y == to_y
 
 
 @pytest.mark.parametrize(
