@@ -102,6 +102,17 @@ cdef extern from "frames/boxes.h":
     int ih_thumbnails(const ih_frame *frame, const int32_t (*boxes)[4], const uint32_t *fills, ptrdiff_t count,
                       ih_pace *pace, float *thumbs) nogil
 
+cdef extern from "frames/relations.h":
+    enum: IH_COUNTS
+    void ih_count_like(const int32_t (*boxes)[4], const int32_t *kinds, const uint8_t (*fills)[3], const int32_t *lines,
+                       ptrdiff_t count, int32_t (*counts)[IH_COUNTS]) nogil
+    void ih_nearest(const int32_t (*boxes)[4], const uint8_t *chosen, ptrdiff_t count, int64_t *nearest,
+                    uint8_t *beside) nogil
+    void ih_smallest_around(const int32_t (*boxes)[4], const uint8_t *holders, ptrdiff_t count, int is_larger,
+                            int64_t *found) nogil
+    void ih_box_pairs(const float (*places)[4], const int64_t *spelled, const float (*links)[2], ptrdiff_t count,
+                      ptrdiff_t plane, ptrdiff_t row, float *pairs) nogil
+
 TILE = IH_TILE
 HASH_BYTES = IH_HASH_BYTES
 KEY_BYTES = sizeof(ih_tile_key)
@@ -513,3 +524,50 @@ def thumbnails(const uint8_t[:, :, :] pixels, const int32_t[:, ::1] boxes, const
         status = ih_thumbnails(&frame, <const int32_t (*)[4]>&boxes[0, 0], &fills[0], boxes.shape[0], &pace,
                                &thumbs[0, 0])
     return status
+
+
+def count_like(const int32_t[:, ::1] boxes, const int32_t[::1] kinds, const uint8_t[:, ::1] fills,
+               const int32_t[::1] lines, int32_t[:, ::1] counts):
+    """Fills counts (n, COUNTS) from boxes (n, 4), kinds (n), fills (n, 3) and lines (n)."""
+    check_boxes(boxes, kinds.shape[0])
+    check_boxes(boxes, fills.shape[0])
+    check_boxes(boxes, lines.shape[0])
+    check_boxes(boxes, counts.shape[0])
+    if fills.shape[1] != 3 or counts.shape[1] != IH_COUNTS:
+        raise ValueError(f"fills must be (n, 3) and counts (n, {IH_COUNTS})")
+    with nogil:
+        ih_count_like(<const int32_t (*)[4]>&boxes[0, 0], &kinds[0], <const uint8_t (*)[3]>&fills[0, 0], &lines[0],
+                      boxes.shape[0], <int32_t (*)[IH_COUNTS]>&counts[0, 0])
+
+
+def nearest(const int32_t[:, ::1] boxes, const uint8_t[::1] chosen, int64_t[::1] found, uint8_t[::1] beside):
+    """Fills found (n) and beside (n) from boxes (n, 4) and chosen (n)."""
+    check_boxes(boxes, chosen.shape[0])
+    check_boxes(boxes, found.shape[0])
+    check_boxes(boxes, beside.shape[0])
+    with nogil:
+        ih_nearest(<const int32_t (*)[4]>&boxes[0, 0], &chosen[0], boxes.shape[0], &found[0], &beside[0])
+
+
+def smallest_around(const int32_t[:, ::1] boxes, const uint8_t[::1] holders, bint is_larger, int64_t[::1] found):
+    """Fills found (n) from boxes (n, 4) and holders (n)."""
+    check_boxes(boxes, holders.shape[0])
+    check_boxes(boxes, found.shape[0])
+    with nogil:
+        ih_smallest_around(<const int32_t (*)[4]>&boxes[0, 0], &holders[0], boxes.shape[0], is_larger, &found[0])
+
+
+def box_pairs(const float[:, ::1] places, const int64_t[::1] spelled, const float[:, ::1] links, float[:, :, :] pairs):
+    """Fills channels of pairs (26 or more, n, n), whose rows may be any stride apart, from places (n, 4), spelled (n) and
+    links (n, 2)."""
+    cdef ptrdiff_t count = places.shape[0]
+    if places.shape[1] != 4 or spelled.shape[0] != count or links.shape[0] != count or links.shape[1] != 2:
+        raise ValueError("places must be (n, 4), spelled (n) and links (n, 2)")
+    if pairs.shape[0] < 26 or pairs.shape[1] != count or pairs.shape[2] != count or pairs.strides[2] != sizeof(float):
+        raise ValueError("pairs must be (26 or more, n, n), the floats of a row together")
+    if count == 0:
+        return
+    with nogil:
+        ih_box_pairs(<const float (*)[4]>&places[0, 0], &spelled[0], <const float (*)[2]>&links[0, 0], count,
+                     pairs.strides[0] // <ptrdiff_t>sizeof(float), pairs.strides[1] // <ptrdiff_t>sizeof(float),
+                     &pairs[0, 0, 0])

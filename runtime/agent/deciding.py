@@ -63,7 +63,7 @@ def feeds_of(look: Look, table: GramTable) -> dict[str, Floats]:
     padded = -(-count // TOKEN_STEP) * TOKEN_STEP
     tokens = np.zeros((padded, wide + len(parts)), dtype=np.float32)
     pairs = np.zeros((PAIRS + 1, padded, padded), dtype=np.float32)
-    pairs[:PAIRS, :count, :count] = pairs_of(look)
+    pairs_of(look, pairs[:PAIRS, :count, :count])
     pairs[PAIRS, :, count:] = 1
     row = column = 0
     for number, part in enumerate(parts):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.boxes import NO_COLOUR, strongest
+from kernels.frames.relations import smallest_around
 from kernels.gate.word import GateToken
 from runtime.agent.blocks import Colour, Layout, TextBlock, packed, unpacked
 from runtime.agent.computed import counts_of, sums_of
@@ -34,6 +35,7 @@ ELEMENT_KINDS = (
 )  # fmt: skip
 UNMARKED = frozenset(("computed", *POINTS))  # there is nothing to be seen at their places
 MOST_ELEMENTS = 112
+_NO_FRAMES = frozenset(("line", "word", *POINTS))  # kinds that hold no others
 _COUNTED = frozenset({"shape", "tick", "circle", "patch"})  # kinds of which it is told how many there are
 _NOT_SEEN: Colour = (0, 0, 0)  # the colour of what is nowhere to be seen
 _OF_DOTS = frozenset({"figure", "shape", "line", "circle", "radio"})  # kinds that may be dots, or hold some
@@ -271,26 +273,14 @@ def _related(elements: list[Element]) -> list[Element]:
     count = len(elements)
     if not count:
         return []
-    boxes = np.array([element.box for element in elements], dtype=np.int64)
-    left, top, right, bottom = boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-    area = boxes[:, 2] * boxes[:, 3]
-    x, y = left + boxes[:, 2] // 2, top + boxes[:, 3] // 2
-    holds = (left[:, None] <= x) & (x < right[:, None]) & (top[:, None] <= y) & (y < bottom[:, None])
-    larger = area[:, None] > area[None, :]
-    is_line = np.array([element.kind == "line" for element in elements])
-    is_word = np.array([element.kind == "word" for element in elements])
-    is_point = np.array([element.kind in POINTS for element in elements])
-    around = holds & larger & ~(is_line | is_word | is_point)[:, None]
-    parents = _smallest(around, area)
-    lines = np.where(is_word, _smallest(holds & is_line[:, None], area), -1)
+    boxes = [element.box for element in elements]
+    frames = [element.kind not in _NO_FRAMES for element in elements]
+    lines = [element.kind == "line" for element in elements]
+    parents = smallest_around(boxes, frames, is_larger=True).tolist()
+    of_lines = smallest_around(boxes, lines).tolist()
     return [
-        Element(one.kind, one.box, one.text, one.certainty, one.ink, one.fill, int(parent), int(line))
-        for one, parent, line in zip(elements, parents, lines, strict=True)
+        Element(
+            one.kind, one.box, one.text, one.certainty, one.ink, one.fill, parent, line if one.kind == "word" else -1
+        )
+        for one, parent, line in zip(elements, parents, of_lines, strict=True)
     ]
-
-
-def _smallest(holds: NDArray[np.bool_], area: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns for each column the row that holds it and has the least area, -1 where none does."""
-    sizes = np.where(holds, area[:, None], np.iinfo(np.int64).max)
-    best = sizes.argmin(axis=0)
-    return np.where(holds.any(axis=0), best, -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.frames.relations import nearest
 from runtime.agent.corners import ROUND
 from runtime.agent.deeds import Memory
 from runtime.agent.elements import Element
@@ -83,7 +84,7 @@ def facts_of(
     made[:, 38:43] = numbered(boxes, made, links, alike, sides)
     is_whole = np.asarray(made[:, _WHOLE].any(axis=1))
     if is_whole.any():
-        made[:, 47:49] = made[_nearest(boxes, is_whole)[0]][:, _WHOLE]
+        made[:, 47:49] = made[nearest(boxes, is_whole)[0]][:, _WHOLE]
     return made
 
 
@@ -95,30 +96,16 @@ def numbered(boxes: Floats, facts: Floats, links: Floats, alike: Floats, sides: 
     is_whole = np.asarray(facts[:, _WHOLE].any(axis=1))
     figures = links[(links[:, 0] == sides) & ~is_whole, 0]
     made[:, 0] = np.isin(links[:, 0], figures[figures >= 3]) & is_whole
-    nearest, beside = _nearest(boxes, is_whole)
-    made[beside, 1:3] = facts[nearest[beside]][:, _WHOLE]
+    places, beside = nearest(boxes, is_whole)
+    made[beside, 1:3] = facts[places[beside]][:, _WHOLE]
     comparable = (alike[..., 5] != 0) | (alike[..., 6] != 0)
     compared_to = np.flatnonzero(comparable.any(axis=1))
     if len(compared_to):
         first = compared_to[0]
-        nearest, beside = _nearest(boxes, comparable[first])
-        made[:, 3] = np.sign(alike[first, nearest, 6])
+        places, beside = nearest(boxes, comparable[first])
+        made[:, 3] = np.sign(alike[first, places, 6])
         made[:, 4] = np.where(beside, 1, 0.5)
     return made
-
-
-def _nearest(boxes: Floats, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Returns for each box which of the `chosen` is nearest in its row, else anywhere, and whether it is in its row."""
-    if not chosen.any():
-        return np.zeros(len(boxes), dtype=np.int64), np.zeros(len(boxes), dtype=np.bool_)
-    x, y, w, h = boxes.T
-    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
-    gap = np.maximum(x[:, None] - (x + w), x - (x[:, None] + w[:, None]))
-    distance = np.where((2 * shared >= np.minimum(h[:, None], h)) & (gap >= 0) & chosen, gap, np.inf)
-    nearest = distance.argmin(axis=1)
-    beside = np.isfinite(distance[np.arange(len(boxes)), nearest])
-    far = np.hypot(x[:, None] + w[:, None] / 2 - x - w / 2, y[:, None] + h[:, None] / 2 - y - h / 2)
-    return np.where(beside, nearest, np.where(chosen, far, np.inf).argmin(axis=1)), beside
 
 
 def _ordered(elements: list[Element]) -> tuple[Floats, Floats, list[str]]:

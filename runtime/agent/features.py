@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.frames.boxes import THUMB, thumbnails
+from kernels.frames.relations import count_like
 from kernels.gate.word import GateToken
 from runtime.agent import corners, likeness
 from runtime.agent.action_kinds import KINDS
@@ -326,36 +327,17 @@ def _related(elements: list[Element], boxes: Floats) -> Floats:
     """15 numbers: its row and its place in it, its column, its equals, what is around it and in it."""
     count = len(elements)
     made = np.zeros((count, 15), dtype=np.float32)
-    x, y, w, h = boxes.T
-    shared = np.minimum(y[:, None] + h[:, None], y + h) - np.maximum(y[:, None], y)
-    in_row = 2 * shared >= np.minimum(h[:, None], h)
-    same_left = np.abs(x[:, None] - x) <= 3
     kinds = np.array([ELEMENT_KINDS.index(one.kind) for one in elements])
-    same_kind = kinds[:, None] == kinds
-    same_size = (np.abs(w[:, None] - w) <= 3) & (np.abs(h[:, None] - h) <= 3) & same_kind
-    fills = np.array([one.fill for one in elements], dtype=np.float32)
-    same_fill = (np.abs(fills[:, None] - fills).sum(axis=2) <= 24) & same_kind
-    before = y[:, None] > y
-    made[:, 0] = (in_row & same_kind & (x < x[:, None])).sum(axis=1) / 10
-    made[:, 1] = (in_row & same_kind).sum(axis=1) / 10
-    made[:, 2] = (same_left & same_kind & before).sum(axis=1) / 10
-    made[:, 3] = (same_left & same_kind).sum(axis=1) / 10
-    made[:, 4] = same_size.sum(axis=1) / 10
-    order = np.arange(count)
-    made[:, 5] = (same_size & (order < order[:, None])).sum(axis=1) / 10
-    made[:, 6] = same_fill.sum(axis=1) / 10
-    made[:, 7] = (same_kind & (order < order[:, None])).sum(axis=1) / 10
+    lines = np.array([one.line for one in elements])
+    counts = count_like(boxes, kinds, [one.fill for one in elements], lines)
+    made[:, :8], made[:, 14] = counts[:, :8] / 10, counts[:, 8] / 10
     parents = np.array([one.parent for one in elements])
     has = parents >= 0
     made[:, 8] = has
-    made[has, 9] = w[parents[has]] / 100
-    made[has, 10] = h[parents[has]] / 100
+    made[has, 9:11] = boxes[parents[has], 2:] / np.float32(100)
     made[has, 11] = kinds[parents[has]] / FIRST_KINDS
     made[:, 12] = np.bincount(parents[has], minlength=count)[:count] / 10
-    lines = np.array([one.line for one in elements])
-    of_line = lines >= 0
-    made[:, 13] = of_line
-    made[:, 14] = ((lines[:, None] == lines) & of_line[:, None] & (order < order[:, None])).sum(axis=1) / 10
+    made[:, 13] = lines >= 0
     return made
 
 
