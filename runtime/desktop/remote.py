@@ -1,7 +1,8 @@
 """The car's side of a session: a mirror of the desktop's screen, and one action at a time.
 
     link ─► CarSession ─► parts ─► the mirror: always the newest screen, kept up to date beside everything else
-                                        └─ next_frame, settle ─► `frame`: stands still while an agent looks at it
+                                        └─ next_frame, settle ─► `frame`: stands still while an agent looks at it,
+                                           and `rests` tells whether it still is the newest
 
 Credit goes back with the next action, with the next wait, or 30 ms after a frame: what an agent sees after it has
 thought is at most about that old, and a busy screen does not eat the car's time in between.
@@ -55,6 +56,7 @@ class RemoteDesktop:
         self._owed_credit = 0
         self._paying: asyncio.TimerHandle | None = None
         self._began_ns = 0
+        self._newest_at_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._tick_early = asyncio.Event()
         self.transfer_us = 0
@@ -149,12 +151,25 @@ class RemoteDesktop:
         until = loop.time() + at_most_ms / 1000
         known = after_id if after_id is not None else self._frame.frame_id if self._frame is not None else -1
         while (left_s := until - loop.time()) > 0:
-            has_changed = self._mirror.newest is not None and self._mirror.newest.frame > known
-            before = self._mirror.newest
-            await self._wait(min(left_s, quiet_ms / 1000) if has_changed else left_s)
-            if has_changed and self._mirror.newest is before:
-                break
+            if self._mirror.newest is not None and self._mirror.newest.frame > known:
+                left_s = min(left_s, self._newest_at_s + quiet_ms / 1000 - loop.time())
+                if left_s <= 0:
+                    break
+            await self._wait(left_s)
         return self._take()
+
+    async def rests(self, quiet_ms: float = 20.0) -> bool:
+        """Waits until the screen has rested for `quiet_ms` since `frame` came; returns False at once if it changes.
+
+        `frame` stays as it is.
+        """
+        loop = asyncio.get_running_loop()
+        while self._mirror.newest is None or self._mirror.newest.frame == self.frame.frame_id:
+            left_s = self._newest_at_s + quiet_ms / 1000 - loop.time()
+            if left_s <= 0:
+                return True
+            await self._wait(left_s)
+        return False
 
     async def act(self, action: Action, precondition: Precondition | None = None, keep: bytes = b"") -> ActResult:
         """Does `action`, decided on `frame`. Returns what became of it. The desktop has `keep` before, if it is given.
@@ -266,6 +281,7 @@ class RemoteDesktop:
                 since_ns if is_same_clock else now_ns - self._began_ns + self._session.round_trip_ns // 2
             ) // 1000
             self._began_ns = 0
+            self._newest_at_s = asyncio.get_running_loop().time()
             self._wake()
             self._owed_credit += 1
             if self._paying is None:

@@ -1,8 +1,12 @@
 """Runs one claimed job in a worker: look, decide, act, wait for the screen to answer.
 
-      connect ─► look ─► decide ─► act ─► settle ─┐            every arrow also leads to *yield* (the gate closed),
+      connect ─► look ─► decide ─► act ─► answer ─┐            every arrow also leads to *yield* (the gate closed),
                   ▲                               │            *broken* (the session is lost) or *cancelled*
                   └───────────────────────────────┘
+
+It decides on the first picture of the screen's answer, while it still waits for the screen to rest: most are at rest
+from then on, so the thinking hides behind the waiting. If the screen does change, what was decided is dropped, and it
+is decided anew once the screen rests; so it is after the next action, since such a screen is likely to change again.
 
 What a run would need elsewhere is always at hand as a checkpoint: the agent's state, the action under way, and the
 state that follows if that action was applied. It is kept (`remember`) *before* the action is sent, by the desktop too,
@@ -47,7 +51,8 @@ REFUSALS_IN_A_ROW = 20  # an animation under the target: give up rather than liv
 
 @dataclass(slots=True)
 class Step:
-    """One action that ended, with where its time went."""
+    """One action that ended, with where its time went. `settle_us` is what was waited for the screen to rest, before
+    and after it, but for the part in which it was thought."""
 
     seq: int
     action: Action
@@ -81,6 +86,8 @@ class Runner(ClaimedRun):
     _account: Account | None = None
     _desktop: RemoteDesktop | None = None
     _tempo: Tempo = field(default_factory=Tempo)
+    _hurries: bool = True  # decides before the screen is known to rest
+    _model_us: int = 0
 
     @property
     def kind(self) -> str:
@@ -154,14 +161,23 @@ class Runner(ClaimedRun):
         return left
 
     async def _decide(self, desktop: RemoteDesktop) -> Decision:
-        """One decision on the newest frame, made in the thinking thread so that heartbeats go on."""
+        """One decision on the newest frame at rest, made in the thinking thread so that heartbeats go on."""
         self._decide_began = time.monotonic_ns()
-        self._view = desktop.frame
-        decided = await self._unless_stopped(
-            asyncio.get_running_loop().run_in_executor(self.think, self._thinking, partial(self._think, self._view))
-        )
-        if isinstance(decided, Preempted):
-            raise RunStopped
+        thought = asyncio.ensure_future(self._thought(desktop.frame))
+        try:
+            if self._hurries and not await self._unless_stopped(desktop.rests(SETTLE_QUIET_MS)):
+                self._hurries = False
+                await self._unless_stopped(thought)  # it looks at the frame, which stands still until it is done
+                await self._unless_stopped(
+                    desktop.settle(SETTLE_QUIET_MS, SETTLE_AT_MOST_MS, after_id=desktop.frame.frame_id)
+                )
+                thought = asyncio.ensure_future(self._thought(desktop.frame))
+            else:
+                self._hurries = True
+            decided = await self._unless_stopped(thought)
+        finally:
+            thought.cancel()
+            thought.add_done_callback(_hear)
         if len(decided.state) > STATE_LIMIT_BYTES:
             raise ValueError(
                 f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
@@ -169,6 +185,18 @@ class Runner(ClaimedRun):
         if self._account is not None:
             self.on_account(self._account)
         self.memory.decisions += 1
+        return decided
+
+    async def _thought(self, view: Frame) -> Decision:
+        """What the agent decides on `view`. Raises RunStopped if the gate closed meanwhile."""
+        began_ns = time.monotonic_ns()
+        self._view = view
+        decided = await asyncio.get_running_loop().run_in_executor(
+            self.think, self._thinking, partial(self._think, view)
+        )
+        self._model_us = (time.monotonic_ns() - began_ns) // 1000
+        if isinstance(decided, Preempted):
+            raise RunStopped
         return decided
 
     def _think(self, view: Frame) -> Decision | Preempted:
@@ -180,8 +208,8 @@ class Runner(ClaimedRun):
 
     async def _act(self, desktop: RemoteDesktop, decided: Decision) -> Outcome:
         view, memory = self._view, self.memory
-        decided_ns = time.monotonic_ns()
-        model_us = (decided_ns - self._decide_began) // 1000
+        model_us = self._model_us
+        rested_us = max(0, (time.monotonic_ns() - self._decide_began) // 1000 - model_us)
         if isinstance(decided.action, Wait):
             memory.state = decided.state
             await self._unless_stopped(_wait(desktop, decided.action.ms))
@@ -208,8 +236,8 @@ class Runner(ClaimedRun):
         inject_us = (result.applied_ns - result.received_ns) // 1000
         transfer_us = desktop.transfer_us + max(0, (acted_ns - sent_ns) // 1000 - inject_us)
         try:
-            settled = desktop.settle(quiet_ms=SETTLE_QUIET_MS, at_most_ms=SETTLE_AT_MOST_MS, after_id=view.frame_id)
-            await self._unless_stopped(settled)
+            quiet_ms = 0 if self._hurries else SETTLE_QUIET_MS
+            await self._unless_stopped(desktop.settle(quiet_ms, SETTLE_AT_MOST_MS, after_id=view.frame_id))
         finally:  # it was applied, also when the gate closes while the screen settles
             settled_ns = time.monotonic_ns()
             self._tempo.acted(decided.action, (settled_ns - self._decide_began) / 1e9)
@@ -223,7 +251,7 @@ class Runner(ClaimedRun):
                     transfer_us=transfer_us,
                     model_us=model_us,
                     inject_us=inject_us,
-                    settle_us=(settled_ns - acted_ns) // 1000,
+                    settle_us=rested_us + (settled_ns - acted_ns) // 1000,
                     total_us=view.capture_us + desktop.transfer_us + (settled_ns - self._decide_began) // 1000,
                 )
             )
@@ -239,6 +267,12 @@ class Runner(ClaimedRun):
         except (SessionLost, TransportError, TimeoutError, asyncio.TimeoutError):
             return 0
         return boottime_ns()
+
+
+def _hear(thought: asyncio.Future[Decision]) -> None:
+    """Takes note of how a thought ended of which nobody wants to know any more."""
+    if not thought.cancelled():
+        thought.exception()
 
 
 async def _until_given_back(desktop: RemoteDesktop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime.agent.protocol import Decision, Preempted
 from runtime.desktop.frame import Frame
@@ -40,6 +43,7 @@ class Script:
     before: Callable[[int], None] = lambda number: None
     kind: str = "script"
     decided: list[int] = field(default_factory=list)
+    seen: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def decide(self, view: Frame, instruction: str, state: bytes, gate: Any) -> Decision | Preempted:
         number = int(state or b"0")
@@ -47,6 +51,7 @@ class Script:
         if gate is not None and not gate.is_open():
             return Preempted()
         self.decided.append(number)
+        self.seen.append(view.pixels.copy())
         action = self.actions[number] if number < len(self.actions) else Done("all done")
         return Decision(action, str(number + 1).encode(), 1.0, self.region)
 
@@ -199,6 +204,35 @@ def test_a_pending_action_that_never_arrived_is_decided_anew(tmp_path: Path) -> 
         )
         await bench.runner(Script([Click(50, 25)]), None, checkpoint).run()
         assert bench.clicks() == 1
+
+    on_bench(tmp_path, play)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_what_was_decided_on_a_screen_that_changed_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: bool
+) -> None:
+    """The second decision is begun on the first picture of the click's answer; then the screen changes once more."""
+    monkeypatch.setattr("runtime.jobs.runner.SETTLE_QUIET_MS", 400)
+
+    async def play(bench: Bench) -> None:
+        loop, told = asyncio.get_running_loop(), threading.Event()
+
+        def change() -> None:
+            bench.place.screen.pixels[150:160, 250:260, :3] = 9
+            bench.place.screen.changed()
+            told.set()
+
+        def before(number: int) -> None:
+            if number == 1 and changes and not told.is_set():
+                loop.call_soon_threadsafe(change)
+                assert told.wait(10)
+
+        agent = Script([Click(50, 25), Click(100, 110)], before=before)
+        end = await bench.runner(agent).run()
+        assert (end.kind, end.actions, bench.clicks()) == ("done", 2, 2)
+        assert agent.decided == ([0, 1, 1, 2] if changes else [0, 1, 2])
+        assert agent.seen[-2][150:160, 250:260, :3].max() == (9 if changes else bench.place.screen.pixels[0, 0, 0])
 
     on_bench(tmp_path, play)
 
