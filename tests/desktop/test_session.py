@@ -170,6 +170,22 @@ def test_settling_waits_for_a_change_and_then_for_rest(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_screen_rests_or_tells_at_once_that_it_changed(tmp_path: Path) -> None:
+    async def story(place: Place) -> None:
+        remote = await place.connect()
+        assert await remote.rests(quiet_ms=5)
+        waiting = asyncio.create_task(remote.rests(quiet_ms=60_000))
+        await asyncio.sleep(0)
+        place.screen.paint(0, 0, 9, 9, RED)
+        assert not await asyncio.wait_for(waiting, 20)
+        assert remote.frame.pixels[0, 0, 2] != RED[2], "the frame stands still meanwhile"
+        assert (await remote.settle(quiet_ms=0, at_most_ms=5000)).pixels[0, 0, 2] == RED[2]
+        assert await remote.rests(quiet_ms=5)
+        await remote.bye()
+
+    run(tmp_path, story)
+
+
 def test_no_frame_in_time_is_a_timeout(tmp_path: Path) -> None:
     async def story(place: Place) -> None:
         remote = await place.connect()
