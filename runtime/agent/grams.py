@@ -46,12 +46,20 @@ def padded(texts: list[str]) -> NDArray[np.uint16]:
     return made
 
 
-def spelling(words: list[str]) -> NDArray[np.float32]:
-    """Returns (n, COMPARED) float32 of length 1: products of two rows are how alike two words are spelled."""
+def spelling(words: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns how often each word has each pair of letters (n, COMPARED), whole numbers, and each row's length (n)."""
     found = [_compared(word) for word in words]
     rows = np.repeat(np.arange(len(words)), [len(one) for one in found])
     places = np.array([place for one in found for place in one], dtype=np.int64)
     counts = np.bincount(rows * COMPARED + places, minlength=len(words) * COMPARED)
     made = counts.reshape(len(words), COMPARED).astype(np.float32)
-    made /= np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-6)
-    return made
+    return made, np.sqrt((made * made).sum(axis=1))
+
+
+def spelled_alike(
+    words: tuple[NDArray[np.float32], NDArray[np.float32]], names: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Returns (n, m): how alike the words and the names of two `spelling`s are spelled, in 0 … 1 (the cosine). Sums of
+    whole numbers are exact, so two words are always equally alike, whatever they are compared with besides."""
+    alike: NDArray[np.float32] = words[0] @ names[0].T / np.maximum(words[1][:, None] * names[1], np.float32(1e-6))
+    return alike

@@ -1,17 +1,19 @@
 """Word against element: is it spelled alike, equal, of its colour, as large a number, or its number by place?
 
-Everything at once: names that stand on the screen are compared once each, and gathered by element.
+Everything at once: names that stand on the screen are compared once each, and gathered by element; a text that was
+compared before is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.agent.elements import Element
-from runtime.agent.grams import spelling
+from runtime.agent.grams import spelled_alike, spelling
 from runtime.agent.instruction_words import Word, parts_of
 from runtime.agent.lattice import Lattice
 from runtime.agent.quantities import exact_values, larger, number_said, signed_values, value_of
@@ -21,12 +23,15 @@ Floats = NDArray[np.float32]
 
 ALIKE = 11
 SPELLED = 5  # of ALIKE, what is no number
+_OF_TEXTS = 7  # of ALIKE, what hangs on the text alone (and the colour, which is filled in)
+_MOST_KNOWN = 4096  # texts
 _MOST_PARTS_OF_A_NUMBER = 8  # words and signs: Price: -$1,234.5
 
 
 def forget() -> None:
     """Drops what is kept of the instructions seen last."""
     _spelled.cache_clear()
+    _known.cache_clear()
 
 
 def alike_of(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -39,11 +44,36 @@ def alike_of(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, 
     made = np.zeros((len(words), len(elements), ALIKE), dtype=np.float32)
     if not words or not elements:
         return made, np.zeros((len(words), len(elements)), dtype=np.bool_)
-    parts = [parts_of(one.text) for one in elements]
+    known = _known(words)
+    texts = [one.text for one in elements]
+    fresh = [text for text in dict.fromkeys(texts) if text not in known]
+    if fresh:
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+            fresh = list(dict.fromkeys(texts))
+        known.update(zip(fresh, _of_texts(words, fresh), strict=True))
+    made[..., :_OF_TEXTS] = np.stack([known[text] for text in texts], axis=1)
+    for row, word in enumerate(words):
+        colour = COLOURS.get(word.text.lower())
+        if colour is not None:
+            made[row, :, 4] = _of_colour(elements, colour)
+    return made, made[..., 1] > 0
+
+
+@lru_cache(maxsize=64)
+def _known(words: tuple[Word, ...]) -> dict[str, Floats]:
+    """Returns the columns (n, _OF_TEXTS) by text that were compared with an instruction's words so far."""
+    return {}
+
+
+def _of_texts(words: tuple[Word, ...], texts: Sequence[str]) -> Floats:
+    """Returns (m, n, _OF_TEXTS): what of ALIKE hangs on an element's text alone."""
+    made = np.zeros((len(words), len(texts), _OF_TEXTS), dtype=np.float32)
+    parts = [parts_of(text) for text in texts]
     vocabulary = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
     if vocabulary:
         names = list(vocabulary)
-        likeness = _spelled(words) @ spelling(names).T
+        likeness = spelled_alike(_spelled(words), spelling(names))
         exact, caseless = _equal([word.text for word in words], names)
         written = [column for column, part in enumerate(parts) if part]
         own = [vocabulary[text] for part in parts for text in part]
@@ -55,16 +85,12 @@ def alike_of(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, 
         made[:, written, 3] = made[:, written, 1] / sizes.astype(np.float32)
         same = _same_values(signed_values(words), [value_of(name) for name in names])
         made[:, written, 5] = np.logical_or.reduceat(same[:, own], starts, axis=1)
-        _compare(made, exact_values(words), elements, parts)
-    for row, word in enumerate(words):
-        colour = COLOURS.get(word.text.lower())
-        if colour is not None:
-            made[row, :, 4] = _of_colour(elements, colour)
-    return made, made[..., 1] > 0
+        _compare(made, exact_values(words), texts, parts)
+    return np.ascontiguousarray(made.transpose(1, 0, 2))
 
 
 @lru_cache(maxsize=64)
-def _spelled(words: tuple[Word, ...]) -> Floats:
+def _spelled(words: tuple[Word, ...]) -> tuple[Floats, Floats]:
     return spelling([word.text for word in words])
 
 
@@ -91,10 +117,10 @@ def _same_values(wanted: list[int | None], values: list[int | None]) -> NDArray[
     return made
 
 
-def _compare(made: Floats, wanted: list[float | None], elements: list[Element], parts: list[list[str]]) -> None:
-    """Fills in, for elements that say one number, whether a word is the same and how much larger the element's is."""
+def _compare(made: Floats, wanted: list[float | None], texts: Sequence[str], parts: list[list[str]]) -> None:
+    """Fills in, for texts that say one number, whether a word is the same and how much larger the element's is."""
     for column, part in enumerate(parts):
-        number = number_said(elements[column].text) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
+        number = number_said(texts[column]) if 0 < len(part) <= _MOST_PARTS_OF_A_NUMBER else None
         if number is not None:
             made[:, column, 5] = [one == number for one in wanted]
             made[:, column, 6] = [0 if one is None else larger(number, one) for one in wanted]

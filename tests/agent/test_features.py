@@ -16,10 +16,11 @@ from runtime.agent.features import (
     BOX_DIMS,
     WORD_DIMS,
     Look,
+    forget_instructions,
     look_of,
 )
 from runtime.agent.geometry import Box
-from runtime.agent.grams import BUCKETS, padded, spelling
+from runtime.agent.grams import BUCKETS, padded, spelled_alike, spelling
 from runtime.agent.instruction_words import MOST_WORDS, words_of
 from runtime.agent.pairs import PAIRS, pairs_of
 from runtime.agent.recognition import Reading
@@ -105,7 +106,7 @@ def test_a_table_in_int8_is_near_the_floats() -> None:
 
 def test_spelling_is_likeness() -> None:
     rows = spelling(["Submit", "submit", "Subm1t", "Cancel"])
-    likeness = rows @ rows.T
+    likeness = spelled_alike(rows, rows)
     assert likeness[0, 1] == pytest.approx(1, abs=1e-5)
     assert likeness[0, 1] >= likeness[0, 2] > likeness[0, 3]
 
@@ -156,7 +157,7 @@ def test_words_and_elements_are_compared_as_one_by_one(texts: list[str], instruc
     made = look_of(PIXELS, elements, instruction, Memory(), keys_of(PIXELS, elements)).alike
     parts = [[word.text for word in words_of(text)] for text in texts]
     names = list(dict.fromkeys(text for part in parts for text in part))
-    likeness = spelling(words) @ spelling(names).T if words and names else np.zeros((0, 0))
+    likeness = spelled_alike(spelling(words), spelling(names)) if words and names else np.zeros((0, 0))
     for row, word in enumerate(words):
         for column, part in enumerate(parts):
             same = any(word.lower() == text.lower() for text in part)
@@ -171,8 +172,22 @@ def test_words_and_elements_are_compared_as_one_by_one(texts: list[str], instruc
 
 def test_spelling_of_many_is_that_of_each() -> None:
     words = ["Submit", "submit", "lO1", "a", "", "Submit"]
-    np.testing.assert_array_equal(spelling(words), np.concatenate([spelling([word]) for word in words]))
-    assert spelling([]).shape[0] == 0
+    for mine, each in zip(spelling(words), zip(*[spelling([word]) for word in words], strict=True), strict=True):
+        np.testing.assert_array_equal(mine, np.concatenate(each))
+    assert [len(part) for part in spelling([])] == [0, 0]
+
+
+@given(st.lists(st.lists(st.text("aAbB:1 ", max_size=9), max_size=9), min_size=1, max_size=4), st.booleans())
+def test_what_was_compared_before_changes_nothing(screens: list[list[str]], forgets: bool) -> None:
+    instruction = "Ab 1 bab: 11 and aaB"
+    for texts in screens:
+        elements = [Element("line", Box(0, 0, 9, 9), text, 1.0, WHITE, WHITE) for text in texts]
+        made = look_of(PIXELS, elements, instruction, Memory(), keys_of(PIXELS, elements)).alike
+        forget_instructions()
+        again = look_of(PIXELS, elements, instruction, Memory(), keys_of(PIXELS, elements)).alike
+        np.testing.assert_array_equal(made, again)
+        if not forgets:
+            look_of(PIXELS, elements[::-1], instruction, Memory(), keys_of(PIXELS, elements[::-1]))
 
 
 def test_numbers_are_compared_with_what_stands_on_the_screen() -> None:
