@@ -56,7 +56,7 @@ class RemoteDesktop:
         self._owed_credit = 0
         self._paying: asyncio.TimerHandle | None = None
         self._began_ns = 0
-        self._newest_at_s = 0.0
+        self._stirred_at_s = 0.0  # when the newest frame came, or the last action was over
         self._tasks: list[asyncio.Task[None]] = []
         self._tick_early = asyncio.Event()
         self.transfer_us = 0
@@ -143,7 +143,8 @@ class RemoteDesktop:
         return self._take()
 
     async def settle(self, quiet_ms: float = 20.0, at_most_ms: float = 1000.0, after_id: int | None = None) -> Frame:
-        """Waits until the screen has changed since `after_id` (the present frame) and then rested for `quiet_ms`.
+        """Waits until the screen has changed since `after_id` (the present frame) and rested for `quiet_ms` since then
+        and since the last action.
 
         Returns the newest frame, after `at_most_ms` in any case: also of a screen that never changes, or never rests.
         """
@@ -152,20 +153,21 @@ class RemoteDesktop:
         known = after_id if after_id is not None else self._frame.frame_id if self._frame is not None else -1
         while (left_s := until - loop.time()) > 0:
             if self._mirror.newest is not None and self._mirror.newest.frame > known:
-                left_s = min(left_s, self._newest_at_s + quiet_ms / 1000 - loop.time())
+                left_s = min(left_s, self._stirred_at_s + quiet_ms / 1000 - loop.time())
                 if left_s <= 0:
                     break
             await self._wait(left_s)
         return self._take()
 
     async def rests(self, quiet_ms: float = 20.0) -> bool:
-        """Waits until the screen has rested for `quiet_ms` since `frame` came; returns False at once if it changes.
+        """Waits until the screen has rested for `quiet_ms` since `frame` came and the last action was over. Returns
+        False at once if it changes.
 
         `frame` stays as it is.
         """
         loop = asyncio.get_running_loop()
         while self._mirror.newest is None or self._mirror.newest.frame == self.frame.frame_id:
-            left_s = self._newest_at_s + quiet_ms / 1000 - loop.time()
+            left_s = self._stirred_at_s + quiet_ms / 1000 - loop.time()
             if left_s <= 0:
                 return True
             await self._wait(left_s)
@@ -185,7 +187,10 @@ class RemoteDesktop:
         result: asyncio.Future[ActResult] = asyncio.get_running_loop().create_future()
         self._results[seq] = result
         await self._flush()
-        return await result
+        try:
+            return await result
+        finally:
+            self._stirred_at_s = asyncio.get_running_loop().time()
 
     def hash_region(self, x: int, y: int, w: int, h: int) -> bytes:
         """Returns the session's hash of a region of `frame`, for a precondition. ValueError if it leaves the frame."""
@@ -281,7 +286,7 @@ class RemoteDesktop:
                 since_ns if is_same_clock else now_ns - self._began_ns + self._session.round_trip_ns // 2
             ) // 1000
             self._began_ns = 0
-            self._newest_at_s = asyncio.get_running_loop().time()
+            self._stirred_at_s = asyncio.get_running_loop().time()
             self._wake()
             self._owed_credit += 1
             if self._paying is None:
