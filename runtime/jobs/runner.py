@@ -86,7 +86,8 @@ class Runner(ClaimedRun):
     _account: Account | None = None
     _desktop: RemoteDesktop | None = None
     _tempo: Tempo = field(default_factory=Tempo)
-    _hurries: bool = True  # decides before the screen is known to rest
+    _is_early: bool = False  # whether the frame at hand, or after the action, is taken before the screen rests
+    _answer_by_s: float = 0.0  # when the screen has had long enough to answer the last action
     _model_us: int = 0
 
     @property
@@ -164,16 +165,13 @@ class Runner(ClaimedRun):
         """One decision on the newest frame at rest, made in the thinking thread so that heartbeats go on."""
         self._decide_began = time.monotonic_ns()
         thought = asyncio.ensure_future(self._thought(desktop.frame))
+        was_early, self._is_early = self._is_early, True
         try:
-            if self._hurries and not await self._unless_stopped(desktop.rests(SETTLE_QUIET_MS)):
-                self._hurries = False
+            if was_early and not await self._unless_stopped(desktop.rests(SETTLE_QUIET_MS)):
+                self._is_early = False  # after the next action it waits
                 await self._unless_stopped(thought)  # it looks at the frame, which stands still until it is done
-                await self._unless_stopped(
-                    desktop.settle(SETTLE_QUIET_MS, SETTLE_AT_MOST_MS, after_id=desktop.frame.frame_id)
-                )
+                await self._unless_stopped(self._settled(desktop, SETTLE_QUIET_MS, desktop.frame.frame_id))
                 thought = asyncio.ensure_future(self._thought(desktop.frame))
-            else:
-                self._hurries = True
             decided = await self._unless_stopped(thought)
         finally:
             thought.cancel()
@@ -236,8 +234,9 @@ class Runner(ClaimedRun):
         inject_us = (result.applied_ns - result.received_ns) // 1000
         transfer_us = desktop.transfer_us + max(0, (acted_ns - sent_ns) // 1000 - inject_us)
         try:
-            quiet_ms = 0 if self._hurries else SETTLE_QUIET_MS
-            await self._unless_stopped(desktop.settle(quiet_ms, SETTLE_AT_MOST_MS, after_id=view.frame_id))
+            self._answer_by_s = time.monotonic() + SETTLE_AT_MOST_MS / 1000
+            quiet_ms = 0 if self._is_early else SETTLE_QUIET_MS
+            await self._unless_stopped(self._settled(desktop, quiet_ms, view.frame_id))
         finally:  # it was applied, also when the gate closes while the screen settles
             settled_ns = time.monotonic_ns()
             self._tempo.acted(decided.action, (settled_ns - self._decide_began) / 1e9)
@@ -256,6 +255,11 @@ class Runner(ClaimedRun):
                 )
             )
         return result.outcome
+
+    async def _settled(self, desktop: RemoteDesktop, quiet_ms: float, after_id: int) -> Frame:
+        """The screen's answer to the last action, at rest for `quiet_ms` unless that takes too long."""
+        left_ms = 1000 * (self._answer_by_s - time.monotonic())
+        return await desktop.settle(quiet_ms, max(SETTLE_QUIET_MS, left_ms), after_id=after_id)
 
     async def _leave(self, kind: str) -> int:
         """Says goodbye, so that the desktop releases everything; returns when it said so, 0 if it did not."""
