@@ -110,6 +110,11 @@ class RemoteDesktop:
         return self._frame
 
     @property
+    def is_newest(self) -> bool:
+        """Whether the desktop has shown nothing newer than `frame`."""
+        return self._mirror.newest is None or self._mirror.newest.frame == self.frame.frame_id
+
+    @property
     def next_seq(self) -> int:
         """The seq that the next action will carry."""
         return self._session.next_seq
@@ -166,7 +171,7 @@ class RemoteDesktop:
         `frame` stays as it is.
         """
         loop = asyncio.get_running_loop()
-        while self._mirror.newest is None or self._mirror.newest.frame == self.frame.frame_id:
+        while self.is_newest:
             left_s = self._stirred_at_s + quiet_ms / 1000 - loop.time()
             if left_s <= 0:
                 return True

@@ -86,7 +86,7 @@ class Runner(ClaimedRun):
     _account: Account | None = None
     _desktop: RemoteDesktop | None = None
     _tempo: Tempo = field(default_factory=Tempo)
-    _is_early: bool = False  # whether the frame at hand, or after the action, is taken before the screen rests
+    _is_early: bool = True  # whether the frame at hand, or after the action, is taken before the screen rests
     _answer_by_s: float = 0.0  # when the screen has had long enough to answer the last action
     _model_us: int = 0
 
@@ -165,17 +165,18 @@ class Runner(ClaimedRun):
         """One decision on the newest frame at rest, made in the thinking thread so that heartbeats go on."""
         self._decide_began = time.monotonic_ns()
         thought = asyncio.ensure_future(self._thought(desktop.frame))
-        was_early, self._is_early = self._is_early, True
         try:
-            if was_early and not await self._unless_stopped(desktop.rests(SETTLE_QUIET_MS)):
-                self._is_early = False  # after the next action it waits
-                await self._unless_stopped(thought)  # it looks at the frame, which stands still until it is done
-                await self._unless_stopped(self._settled(desktop, SETTLE_QUIET_MS, desktop.frame.frame_id))
-                thought = asyncio.ensure_future(self._thought(desktop.frame))
-            decided = await self._unless_stopped(thought)
+            rests = not self._is_early or await self._unless_stopped(desktop.rests(SETTLE_QUIET_MS))
+            decided = await self._unless_stopped(thought)  # it looks at the frame, which stands still until it is done
         finally:
             thought.cancel()
             thought.add_done_callback(_hear)
+        if self._is_early and not (rests and desktop.is_newest):
+            self._is_early = False
+            await self._unless_stopped(self._settled(desktop, SETTLE_QUIET_MS, desktop.frame.frame_id))
+            decided = await self._unless_stopped(self._thought(desktop.frame))
+        else:
+            self._is_early = True
         if len(decided.state) > STATE_LIMIT_BYTES:
             raise ValueError(
                 f"{self.agent.kind} keeps {len(decided.state)} bytes of state, at most {STATE_LIMIT_BYTES}"
