@@ -1,6 +1,7 @@
 /* What the boxes of a screen are to each other: see relations.h. */
 #pragma GCC optimize("fp-contract=off") /* no fused multiply-add: places are compared as numpy compares them */
 #include "frames/relations.h"
+#include "frames/layout.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,15 +12,12 @@
 #define SAME_SIZE 0.03f  /* hundreds of pixels */
 #define FARTHEST 2.0f    /* of a distance as attention sees it */
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* Whether two boxes share at least half of the lower one's rows. */
 static int in_row(const int32_t one[4], const int32_t other[4])
 {
-    const int64_t top = most(one[1], other[1]);
-    const int64_t bottom = least((int64_t)one[1] + one[3], (int64_t)other[1] + other[3]);
-    return 2 * (bottom - top) >= least(one[3], other[3]);
+    const int64_t top = ih_most(one[1], other[1]);
+    const int64_t bottom = ih_least((int64_t)one[1] + one[3], (int64_t)other[1] + other[3]);
+    return 2 * (bottom - top) >= ih_least(one[3], other[3]);
 }
 
 void ih_count_like(const int32_t (*boxes)[4], const int32_t *kinds, const uint8_t (*fills)[3], const int32_t *lines,
@@ -62,7 +60,7 @@ void ih_nearest(const int32_t (*boxes)[4], const uint8_t *chosen, ptrdiff_t coun
             const int32_t *other = boxes[j];
             if (!chosen[j])
                 continue;
-            const int64_t gap = most((int64_t)one[0] - other[0] - other[2], (int64_t)other[0] - one[0] - one[2]);
+            const int64_t gap = ih_most((int64_t)one[0] - other[0] - other[2], (int64_t)other[0] - one[0] - one[2]);
             if (gap >= 0 && gap < least_gap && in_row(one, other)) {
                 least_gap = gap;
                 nearest[i] = j;

@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 ALIKE = 11
 SPELLED = 5  # of ALIKE, what is no number
 _OF_TEXTS = 7  # of ALIKE, what hangs on the text alone (and the colour, which is filled in)
-_MOST_KNOWN = 4096  # texts
+_MOST_INSTRUCTIONS, _MOST_KNOWN = 8, 512  # whose texts are known, and texts of each: at most some 7 MB
 _MOST_PARTS_OF_A_NUMBER = 8  # words and signs: Price: -$1,234.5
 
 
@@ -60,7 +60,7 @@ def alike_of(words: tuple[Word, ...], elements: list[Element]) -> tuple[Floats, 
     return made, made[..., 1] > 0
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_MOST_INSTRUCTIONS)
 def _known(words: tuple[Word, ...]) -> dict[str, Floats]:
     """Returns the columns (n, _OF_TEXTS) by text that were compared with an instruction's words so far."""
     return {}
