@@ -7,7 +7,7 @@
  *     layout.c    components, the order of the parts       outlines.c   kinds: a straight side, an ellipse, a letter
  *     edges.c     where neighbours differ                  letters.c    the mask of what may be letters
  *     holes.c     boxes that share borders                 lines.c      blobs joined to lines and cut into lines
- *     colours.c   the commonest colour
+ *     colours.c   the commonest colour                     ink.c        what of a blob is ink of letters
  *
  * Whatever can take long takes an ih_pace and returns IH_PREEMPTED; memory is an ih_arena's, else IH_ENOMEM.
  */
