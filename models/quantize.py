@@ -79,6 +79,7 @@ def quantize(
     score: Score | None = None,
     most_lost: float = 0.01,
     keep_float: Iterable[str] = (),
+    float_results: Iterable[str] = (),
     most_kept: int = 8,
     shapes: dict[str, Sequence[int]] | None = None,
     percentile: float | None = None,
@@ -87,8 +88,9 @@ def quantize(
 
     calibration: inputs by name, as the model takes them, at least one. score: higher is better, 1.0 = perfect; when the
     int8 model loses more than `most_lost` of it, the most sensitive layers are kept float, two more at a time, up to
-    `most_kept`. keep_float: layers never quantised. shapes: static input shapes to fix. percentile: None takes the
-    whole range that calibration saw, e.g. 99.99 cuts outliers.
+    `most_kept`. keep_float: layers never quantised. float_results: types of layers whose operands are int8 and whose
+    results are not rounded again, for where a bias, a sum or a choice follows. shapes: static input shapes to fix.
+    percentile: None takes the whole range that calibration saw, e.g. 99.99 cuts outliers.
     Raises QuantisationFailed.
     """
     if not calibration:
@@ -101,7 +103,8 @@ def quantize(
             raise QuantisationFailed(f"{source}: it has no {'/'.join(LAYER_TYPES)} with constant weights")
         ranges = _ranges(prepared, calibration, percentile, Path(folder))
         expected = _outputs(session_of(prepared), calibration[:8])
-        ranking = _probe(prepared, layers, ranges, calibration[:8], expected, Path(folder))
+        exact = tuple(float_results)
+        ranking = _probe(prepared, layers, ranges, exact, calibration[:8], expected, Path(folder))
         session = session_of(prepared)
         score_float = None if score is None else score(session)
         kept = list(dict.fromkeys(keep_float))
@@ -109,7 +112,7 @@ def quantize(
         built = Path(folder) / "int8.onnx"
         while True:
             chosen = [name for name, _ in layers if name not in kept]
-            _build(prepared, chosen, ranges, built)
+            _build(prepared, chosen, ranges, exact, built)
             int8 = session_of(built)
             score_int8 = None if score is None else score(int8)
             enough = score_float is None or score_int8 is None or score_float - score_int8 <= most_lost
@@ -199,7 +202,9 @@ def _ranges(prepared: Path, calibration: Sequence[Feeds], percentile: float | No
     return calibrator.compute_data()
 
 
-def _build(prepared: Path, chosen: Sequence[str], ranges: TensorsData, target: Path) -> None:
+def _build(
+    prepared: Path, chosen: Sequence[str], ranges: TensorsData, float_results: Sequence[str], target: Path
+) -> None:
     """Writes the model with the layers named in `chosen` in int8."""
     quantizer = QDQQuantizer(
         onnx.load(prepared),
@@ -211,7 +216,11 @@ def _build(prepared: Path, chosen: Sequence[str], ranges: TensorsData, target: P
         list(chosen),
         [],
         list(LAYER_TYPES),
-        {"DedicatedQDQPair": False, "QDQKeepRemovableActivations": False},
+        {
+            "DedicatedQDQPair": False,
+            "QDQKeepRemovableActivations": False,
+            "OpTypesToExcludeOutputQuantization": list(float_results),
+        },
     )
     quantizer.quantize_model()
     quantizer.model.save_model_to_file(str(target), False)
@@ -221,6 +230,7 @@ def _probe(
     prepared: Path,
     layers: Sequence[tuple[str, str]],
     ranges: TensorsData,
+    float_results: Sequence[str],
     feeds: Sequence[Feeds],
     expected: list[NDArray[Any]],
     folder: Path,
@@ -229,7 +239,7 @@ def _probe(
     ranking = []
     probe = folder / "probe.onnx"
     for name, kind in layers:
-        _build(prepared, [name], ranges, probe)
+        _build(prepared, [name], ranges, float_results, probe)
         ranking.append(Layer(name, kind, _snr_db(expected, _outputs(session_of(probe), feeds))))
     return sorted(ranking, key=lambda layer: layer.snr_db)
 

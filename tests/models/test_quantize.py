@@ -97,6 +97,16 @@ def test_a_named_layer_stays_float(net: Path, tmp_path: Path) -> None:
     assert report.quantised == 2
 
 
+def test_float_results_are_not_rounded_again(net: Path, tmp_path: Path) -> None:
+    rounded = quantize(net, tmp_path / "rounded.onnx", feeds(8))
+    exact = quantize(net, tmp_path / "exact.onnx", feeds(8), float_results=["MatMul"])
+    (head,) = (node for node in onnx.load(tmp_path / "exact.onnx").graph.node if node.name == "head")
+    assert head.output[0] == "y"
+    assert exact.quantised == rounded.quantised
+    alone = [{layer.name: layer.snr_db for layer in report.most_sensitive} for report in (exact, rounded)]
+    assert alone[0]["head"] > alone[1]["head"]
+
+
 def test_shapes_can_be_fixed(net: Path, tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
     quantize(net, target, feeds(2), shapes={"x": (1, 3, 16, 16)})
