@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
-FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-Ikernels"]
+OPTIMISE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = [*OPTIMISE, "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-Ikernels"]
 
 
 @pytest.fixture(scope="module")

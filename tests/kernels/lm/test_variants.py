@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FLAGS = ["-std=gnu11", "-fno-math-errno", "-Wall", "-Wextra", "-Werror", "-Ikernels"]
+FLAGS = ["-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror", "-Ikernels"]
 SOURCES = [
     "tests/kernels/lm/check_variants.c",
     *(
