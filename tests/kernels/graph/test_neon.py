@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.kernels.build_flags import OPTIMISE, ROOT
+
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
-OPTIMISE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS = [*OPTIMISE, "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-Ikernels"]
 
 
