@@ -103,8 +103,8 @@ def quantize(
             raise QuantisationFailed(f"{source}: it has no {'/'.join(LAYER_TYPES)} with constant weights")
         ranges = _ranges(prepared, calibration, percentile, Path(folder))
         expected = _outputs(session_of(prepared), calibration[:8])
-        exact = tuple(float_results)
-        ranking = _probe(prepared, layers, ranges, exact, calibration[:8], expected, Path(folder))
+        float_results = tuple(float_results)
+        ranking = _probe(prepared, layers, ranges, float_results, calibration[:8], expected, Path(folder))
         session = session_of(prepared)
         score_float = None if score is None else score(session)
         kept = list(dict.fromkeys(keep_float))
@@ -112,7 +112,7 @@ def quantize(
         built = Path(folder) / "int8.onnx"
         while True:
             chosen = [name for name, _ in layers if name not in kept]
-            _build(prepared, chosen, ranges, exact, built)
+            _build(prepared, chosen, ranges, float_results, built)
             int8 = session_of(built)
             score_int8 = None if score is None else score(int8)
             enough = score_float is None or score_int8 is None or score_float - score_int8 <= most_lost

@@ -14,7 +14,7 @@
 #define WIDEST_CARET 2  /* columns, */
 #define CARET_ABOVE 1   /* and begins at least so many rows above all letters of its line */
 #define SOFT_RIM 2      /* pixels from the edge of a soft letter to its ink, in its row */
-#define MOST_PASSES 4    /* there and back over a blob, to find all ink that hangs together with letters */
+#define MOST_PASSES 4   /* there and back over a blob, to find all ink that hangs together with letters */
 
 /* Fills what differs from the ground. */
 static int take_pixels(ih_pace *pace, ih_arena *arena, ih_ink *made)
@@ -51,11 +51,11 @@ static int take_pixels(ih_pace *pace, ih_arena *arena, ih_ink *made)
 /* Clears columns that are a border beside the lines, which would join them. */
 static int clear_borders(ih_ink *made, ih_pace *pace, ih_arena *arena)
 {
+    if (made->h < LEAST_CUT)
+        return IH_DONE;
     int32_t *heights = ih_arena_take(arena, (size_t)made->w, sizeof *heights); /* how much of each column is ink */
     if (!heights)
         return IH_ENOMEM;
-    if (made->h < LEAST_CUT)
-        return IH_DONE;
     memset(heights, 0, sizeof *heights * (size_t)made->w);
     for (int64_t y = 0; y < made->h; y++) {
         for (int64_t x = 0; x < made->w; x++)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-FLAGS = ["-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror", "-Ikernels"]
+from tests.kernels.build_flags import OPTIMISE, ROOT
+
+FLAGS = [*OPTIMISE, "-Wall", "-Wextra", "-Werror", "-Ikernels"]
 SOURCES = [
     "tests/kernels/lm/check_variants.c",
     *(
