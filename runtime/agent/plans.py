@@ -6,6 +6,7 @@ kind ─► pointed: target box ─► cell ─► pixel (a drag: end box ─►
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ CENTRE = CELLS // 2
 SLOTS = 12
 SOURCES = ("instruction", "screen", "letters", "keys", "colour")  # append-only; the last two are forms of words
 _MOST_WORDS_TYPED = 24
+_COUNTED = frozenset({"double-click", "triple-click"})
+_SAME_PLACE, _BESIDE = 5, 7  # pixels between two clicks that toolkits count as one row, and that they do not
 
 Floats = NDArray[np.float32]
 
@@ -140,6 +143,24 @@ def _pointed(kind: str, chance: float, answer: Answer, elements: list[Element]) 
         action = action_at(kind, *point, end, corner=corner)
         return Plan(kind, action, chance * sure, point, end, target, label)
     return Plan(kind, action_at(kind, *point, end), chance * sure, point, end, target, label)
+
+
+def apart(plan: Plan, elements: Sequence[Element], last: tuple[int, int] | None) -> Plan:
+    """Returns the plan; a double- or triple-click begins beside the last click at the same place, if there is room.
+
+    Toolkits count on: a triple-click right after a click is the second, third and fourth of a row. They begin anew at a
+    press that is more than a few pixels away (4 of Chromium, 5 of GTK and Qt).
+    """
+    if plan.kind not in _COUNTED or last is None or plan.target < 0:
+        return plan
+    box, (x, y) = elements[plan.target].box, plan.point
+    if max(abs(x - last[0]), abs(y - last[1])) > _SAME_PLACE:
+        return plan
+    places = [(x + side * _BESIDE, y) for side in (-1, 1) if box.holds(x + side * (_BESIDE + 1), y)]
+    if not places:
+        return plan
+    point = max(places, key=lambda place: abs(place[0] - last[0]))
+    return dataclasses.replace(plan, point=point, action=action_at(plan.kind, *point))
 
 
 def _through_grid(

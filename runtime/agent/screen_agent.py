@@ -30,7 +30,7 @@ from runtime.agent.errors import AssetMissing
 from runtime.agent.features import forget_instructions, look_of
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import words_of
-from runtime.agent.plans import Answer, Plan, plan_of, random_answer
+from runtime.agent.plans import Answer, Plan, apart, plan_of, random_answer
 from runtime.agent.protocol import Decision, Preempted
 from runtime.agent.small_reader import SmallReader
 from runtime.agent.text_reader import TextReader
@@ -128,6 +128,7 @@ class ScreenAgent:
         if plan.confidence < self._settings.ask_below:
             question = f"I am only {plan.confidence:.0%} sure of the next step: {plan.kind} {plan.label[:40]!r}".strip()
             return Decision(Ask(question), pack(memory), plan.confidence)
+        plan = apart(plan, seen.elements, memory.places[-1] if memory.places else None)
         memory.record(plan.kind, plan.point, plan.end, plan.label)
         return Decision(plan.action, pack(memory), plan.confidence, depended_on(plan, seen.elements, view.pixels))
 

@@ -12,7 +12,7 @@ from runtime.agent.action_kinds import INDEX, KINDS
 from runtime.agent.elements import Element
 from runtime.agent.geometry import Box
 from runtime.agent.instruction_words import words_of
-from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, Answer, answer_of, cell_at, cell_point, plan_of
+from runtime.agent.plans import CELLS, CENTRE, SLOTS, SOURCES, Answer, answer_of, apart, cell_at, cell_point, plan_of
 from runtime.wire.actions import Click, Drag, Type
 
 INSTRUCTION = 'Enter "Ann Lee" and press Submit.'
@@ -76,6 +76,33 @@ def test_it_points_at_the_middle_of_the_likeliest() -> None:
 def test_it_never_points_at_what_is_only_computed() -> None:
     plan = plan_of(answer("click", 2), ELEMENTS, WORDS, INSTRUCTION, ALPHABET)
     assert plan.target != 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "point"),
+    [
+        ("triple-click", (45, 60), (52, 60)),  # either side is as far
+        ("triple-click", (42, 60), (52, 60)),
+        ("double-click", (48, 60), (38, 60)),
+        ("triple-click", (60, 60), (45, 60)),  # a toolkit does not count on from there
+        ("triple-click", None, (45, 60)),
+        ("click", (45, 60), (45, 60)),
+    ],
+)
+def test_clicks_that_count_begin_beside_the_last_one(
+    kind: str, last: tuple[int, int] | None, point: tuple[int, int]
+) -> None:
+    plan = apart(plan_of(answer(kind, 1), ELEMENTS, WORDS, INSTRUCTION, ALPHABET), ELEMENTS, last)
+    assert isinstance(plan.action, Click)
+    assert plan.point in (point, (2 * 45 - point[0], 60) if last == (45, 60) else point)
+    assert (plan.action.x, plan.action.y) == plan.point
+    assert plan.action.count == {"click": 1, "double-click": 2, "triple-click": 3}[kind]
+
+
+def test_where_there_is_no_room_a_click_stays() -> None:
+    narrow = [dataclasses.replace(one, box=Box(one.box.x, one.box.y, 9, one.box.h)) for one in ELEMENTS]
+    plan = plan_of(answer("triple-click", 1), narrow, WORDS, INSTRUCTION, ALPHABET)
+    assert apart(plan, narrow, plan.point) == plan
 
 
 def test_a_drag_has_an_end() -> None:
