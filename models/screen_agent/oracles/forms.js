@@ -39,7 +39,7 @@
   task('guess-number', () => {
     const field = one('#tt'), shown = all('#feedback div').find(each => !each.classList.contains('hide'));
     const last = parseInt(one('span', shown)?.textContent ?? '', 10);
-    const guess = shown.id === 'lower' ? last - 1 : shown.id === 'higher' ? last + 1 : 5;
+    const guess = shown.id === 'lower' ? Math.min(9, last - 1) : shown.id === 'higher' ? Math.max(0, last + 1) : 5;
     return fill(field, guess, 'computed') ?? submit();
   });
 

@@ -3,9 +3,10 @@
   const {task, one, all, text, match, click, submit, first, key, drag, centre, around, at} = ih;
 
   // How many corners the outline on a canvas has: the farthest pixels in every direction, counted where they peak.
+  // The directions are fewer than the outline's pixels, so that each has some.
   ih.sides = canvas => {
     const {width, height} = canvas, data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
-    const steps = 720, far = new Array(steps).fill(0);
+    const steps = 120, far = new Array(steps).fill(0);
     for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
       if (data[4 * (y * width + x) + 3] < 128) continue;
       const angle = Math.atan2(y - height / 2, x - width / 2);
