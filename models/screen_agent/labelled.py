@@ -35,7 +35,7 @@ from runtime.desktop.episodes import Episode, Shown
 from runtime.desktop.frame import Frame
 from runtime.wire.actions import Action, Click, Drag, Move, Scroll, Type
 
-VERSION = 11  # of the features and labels; looks of another version are computed anew
+VERSION = 12  # of the features and labels; looks of another version are computed anew
 _KEY = bytes(16)
 _EDGE = 18  # pixels: within them the right edge of a large target is a scroll bar, or a corner that is pulled
 _SLACK, _ANY = 3, (1 << 16, 1 << 16)  # pixels beside a target's box at which a point is meant as well; any screen

@@ -1,7 +1,7 @@
 """How many corners a figure has: those of what would be a rubber band around it.
 
-From 60 directions, the outermost pixel of each; pixels near each other are one corner, and a corner is outermost from
-several directions. A circle has a new one in each.
+From 60 directions, the outermost pixel of each; what stands out little over its neighbours is no corner. Of a circle,
+more are left than any polygon has.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kernels.frames.boxes import NAME_BYTES, names
 from runtime.agent.contents import ContentCache
 from runtime.agent.elements import Element
+from runtime.agent.geometry import Box
 
 ROUND = 9  # corners of what has none
 _DIRECTIONS = 60
@@ -23,7 +24,10 @@ _TURNS = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
 _OUT = np.stack([np.cos(_TURNS), np.sin(_TURNS)])
 _LEAST, _LARGEST, _MOST = 9, 40_000, 24  # pixels of a side, of area; figures that are looked at
 _DIFFERS = 48  # of 255 in some channel
-_SEEN_FROM = 3  # directions of which a corner is the outermost
+_MOST_CORNERS = 8
+_HEIGHT, _LEAST_HEIGHT = 0.06, 1.0  # of a figure's side, and in pixels, by which a corner stands out
+_ROUNDNESS = 0.93  # of the farthest direction, the nearest; 0.92 of an octagon
+_NESTED, _OFF = 0.7, 6  # of an outline's sides, those of its hole; pixels by which the stroke's two sides may differ
 _KEY = os.urandom(NAME_BYTES)
 _KNOWN = ContentCache[int](512)
 _KINDS = frozenset({"figure", "shape", "circle", "patch", "line"})
@@ -42,7 +46,21 @@ def corners_of(pixels: NDArray[np.uint8], elements: Sequence[Element]) -> NDArra
             known = _corners(crop, max(elements[index].box[2:]))
             _KNOWN.put(name, known)
         made[index] = known
+    made[figures] = made[figures][_outlines([elements[index].box for index in figures])]
     return made
+
+
+def _outlines(boxes: Sequence[Box]) -> NDArray[np.int64]:
+    """Returns for each box the first whose hole it is, else its own place: the corners of a hole are rounded off by the
+    stroke around it, and count wrong."""
+    places = np.array(boxes, dtype=np.int64).reshape(-1, 4)
+    starts, sizes = places[:, :2], places[:, 2:]
+    before = starts[:, None] - starts[None]  # (boxes, outlines, 2): pixels from an outline's edge to a box's
+    after = (starts + sizes)[None] - (starts + sizes)[:, None]
+    is_hole = (before >= 0) & (after >= 0) & (abs(before - after) <= _OFF) & (sizes[:, None] >= _NESTED * sizes[None])
+    holes: NDArray[np.bool_] = np.asarray(is_hole.all(axis=2) & (before + after > 0).any(axis=2))
+    outlines: NDArray[np.int64] = np.where(holes.any(axis=1), holes.argmax(axis=1), np.arange(len(boxes)))
+    return outlines
 
 
 def _is_figure(one: Element) -> bool:
@@ -65,17 +83,35 @@ def _corners(crop: NDArray[np.int16], size: int) -> int:
     inside = ink[rows]
     left, right = inside.argmax(axis=1), inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
     points = np.stack([np.concatenate([left, right]), np.concatenate([rows, rows])], axis=1).astype(np.float64)
-    outermost = points[(points @ _OUT).argmax(axis=0)].tolist()  # (directions, 2)
-    near = max(2.0, 0.1 * size)
-    runs: list[int] = []
-    first = anchor = outermost[0]
-    for point in outermost:
-        if runs and math.dist(point, anchor) <= near:
-            runs[-1] += 1
-        else:
-            runs.append(1)
-            anchor = point
-    if len(runs) > 1 and math.dist(first, anchor) <= near:
-        runs[0] += runs.pop()
-    count = sum(run >= _SEEN_FROM for run in runs)
-    return ROUND if count > 8 or len(runs) > 12 else count if count >= 3 else 0
+    points = (points - points.min(axis=0)) / np.maximum(1.0, np.ptp(points, axis=0))  # a figure fills a square of 1 x 1
+    outermost = (points @ _OUT).argmax(axis=0)  # (directions,)
+    if _is_round(points[outermost]):
+        return ROUND
+    hull = points[list(dict.fromkeys(outermost.tolist()))].tolist()
+    count = len(_without_flat(hull, max(_HEIGHT, _LEAST_HEIGHT / size)))
+    return ROUND if count > _MOST_CORNERS else count if count >= 3 else 0
+
+
+def _is_round(outermost: NDArray[np.float64]) -> bool:
+    """Whether the outermost points (directions, 2) are about equally far from the middle, Steiner's point."""
+    far = (outermost.T * _OUT).sum(axis=0)
+    far = far - (2 * (far * _OUT).mean(axis=1)) @ _OUT
+    return bool(far.min() >= _ROUNDNESS * far.max())
+
+
+def _without_flat(hull: list[list[float]], height: float) -> list[list[float]]:
+    """Returns a convex polygon without the corners that stand out by less than `height` over the line between
+    their neighbours, the flattest first: the two of a blunt corner become one."""
+    kept = list(hull)
+    while len(kept) > 2:
+        heights = [_height(kept[place - 1], kept[place], kept[(place + 1) % len(kept)]) for place in range(len(kept))]
+        flattest = min(range(len(kept)), key=heights.__getitem__)
+        if heights[flattest] >= height:
+            break
+        del kept[flattest]
+    return kept
+
+
+def _height(before: list[float], corner: list[float], after: list[float]) -> float:
+    across, down = after[0] - before[0], after[1] - before[1]
+    return abs(across * (corner[1] - before[1]) - down * (corner[0] - before[0])) / max(1e-9, math.hypot(across, down))

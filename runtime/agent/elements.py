@@ -39,11 +39,14 @@ _NO_FRAMES = frozenset(("line", "word", *POINTS))  # kinds that hold no others
 _COUNTED = frozenset({"shape", "tick", "circle", "patch"})  # kinds of which it is told how many there are
 _NOT_SEEN: Colour = (0, 0, 0)  # the colour of what is nowhere to be seen
 _OF_DOTS = frozenset({"figure", "shape", "line", "circle", "radio"})  # kinds that may be dots, or hold some
+_BUTTONS = frozenset({"button", "panel"})
+_SURE, _MANY_LETTERS = 0.9, 4
 _LOWEST, _TALLEST = 2, 72  # pixels of ink that may be a line
 _STROKE = 3  # pixels of ink; what is lower is a stroke of a sign
 _WIDEST_SIGN, _HIGHEST_KEY, _WIDEST_KEY = 20, 90, 150  # pixels
 _LEAST_GAP, _WIDEST_GAP, _MARGIN = 30, 150, 3  # pixels: the empty place after a label that ends in a colon
 _DATED = re.compile(r"\w{1,4}([/:])\w{1,4}(\1\w{1,4})*")
+_SAID = re.compile(r"[^\W_]{2}")
 _DOUBTED, _LEAST_CERTAINTY, _MOST_SIGNS = 20, 0.75, 3  # pixels of height, certainty, letters: see _trusted
 _NOTHING = Reading("", (), 0.0)
 _MOST_LINES_SAID = 6  # by a widget
@@ -167,21 +170,28 @@ def _computed(found: Sequence[Element]) -> list[tuple[int, Element]]:
     """Returns the results of sums, and the numbers of equal things on which nothing is written."""
     lines = [one for one in found if one.kind == "line" and one.text]
     things = [(one.kind, one.box) for one in found if one.kind in _COUNTED and not one.text]
-    counts = counts_of(things, [one.box for one in lines])
+    labels = [one.box for one in lines if any(letter.isalnum() for letter in one.text)]
+    counts = counts_of(things, labels)
     results = [*sums_of([(one.box, one.text) for one in lines]), *((box, str(count)) for box, count in counts)]
     return [(0, Element("computed", box, result, 1.0, _NOT_SEEN, _NOT_SEEN)) for box, result in results]
 
 
 def _of_dots(found: Sequence[Element]) -> list[Box]:
-    """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it."""
-    said = [one.box.centre for one in found if _is_said(one.text)]
+    """Returns the boxes of what may be a dot, or dots and lines: nothing is read in it, but on a button it reaches.
+    None where single letters stand around: dots are things then, as these are."""
+    buttons = [one.box for one in found if one.kind in _BUTTONS]
+    on_buttons = {place for held in held_by(buttons, [one.box.centre for one in found]) for place in held}
+    letters = [one for one in found if one.kind == "line" and len(one.text) == 1 and one.text.isalnum()]
+    if sum(one.certainty >= _SURE for one in letters) >= _MANY_LETTERS:
+        return []
+    said = [one.box.centre for place, one in enumerate(found) if _is_said(one.text) and place not in on_buttons]
     boxes = [one.box for one in found if one.kind in _OF_DOTS and not _is_said(one.text)]
     return [box for box, held in zip(boxes, held_by(boxes, said), strict=True) if not held]
 
 
 def _is_said(text: str) -> bool:
-    """Whether a reading is words: one letter may be a mark, and a line between two dots is read as "••"."""
-    return len(text) > 1 and any(letter.isalnum() for letter in text)
+    """Whether a reading has a word or a number: a dot's halves are read as "r" and "L.", dots on a line as "••"."""
+    return _SAID.search(text) is not None
 
 
 def _after(label: Box, boxes: NDArray[np.int64], width: int) -> Box:

@@ -60,12 +60,28 @@ def _constructed(dots: Sequence[Dot]) -> list[tuple[str, tuple[float, float], Co
             share = max(0.5, 20 / max(1.0, math.hypot(across, down)))
             made += [("corner", (x - side * share * down, y + side * share * across), colour) for side in (1, -1)]
         if len(others) == 2:
-            arms = [(other[0] - x, other[1] - y) for other in others]
-            lengths = [max(1.0, math.hypot(*arm)) for arm in arms]
-            way = [sum(arm[axis] / length for arm, length in zip(arms, lengths, strict=True)) for axis in (0, 1)]
-            far = 0.5 * min(lengths) / max(1e-3, math.hypot(*way))
-            made.append(("bisector", (x + far * way[0], y + far * way[1]), colour))
+            made.append(("bisector", _on_bisector((x, y), others), colour))
     return made
+
+
+def _on_bisector(corner: tuple[float, float], others: Sequence[Dot]) -> tuple[float, float]:
+    """Returns the best pixel on the bisector of the angle at a corner, half to nearly all of the longer arm away.
+
+    A pixel is up to 0.7 off a line, which near the corner is some degrees.
+    """
+    arms = [(other[0] - corner[0], other[1] - corner[1]) for other in others]
+    lengths = [max(1.0, math.hypot(*arm)) for arm in arms]
+    across, down = (sum(arm[axis] / length for arm, length in zip(arms, lengths, strict=True)) / 2 for axis in (0, 1))
+    size = max(1e-3, math.hypot(across, down))
+    across, down = across / size, down / size
+
+    def degrees_off(far: float) -> float:
+        x, y = round(corner[0] + far * across) - corner[0], round(corner[1] + far * down) - corner[1]
+        return abs(x * down - y * across) / max(1.0, math.hypot(x, y))
+
+    longest = max(lengths)
+    far = min((longest * share / 32 for share in range(16, 30)), key=degrees_off)
+    return corner[0] + far * across, corner[1] + far * down
 
 
 def dots_of(pixels: NDArray[np.uint8], figures: Sequence[Box]) -> list[Dot]:

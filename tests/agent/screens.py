@@ -49,6 +49,9 @@ class Canvas:
     def ring(self, x: int, y: int, size: int, line: tuple[int, int, int] = (90, 90, 90)) -> None:
         self._draw.ellipse([x, y, x + size - 1, y + size - 1], outline=line)
 
+    def line(self, start: tuple[int, int], end: tuple[int, int], ink: tuple[int, int, int] = (0, 0, 0)) -> None:
+        self._draw.line([start, end], fill=ink)
+
     def frame(self, frame_id: int = 1) -> Frame:
         red_green_blue = np.asarray(self.image)
         pixels = np.zeros((*red_green_blue.shape[:2], 4), dtype=np.uint8)

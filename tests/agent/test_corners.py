@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -42,6 +43,24 @@ def test_a_polygon_has_its_corners_however_it_is_turned(corners: int, turn: floa
     assert corners_of(pixels, [figure]).tolist() == [corners]
 
 
+@pytest.mark.parametrize("corners", [3, 4, 5, 6, 7])
+def test_the_blunt_ends_of_a_thick_outline_are_one_corner_and_its_hole_has_as_many(corners: int) -> None:
+    pixels = np.full((110, 110, 4), 255, dtype=np.uint8)
+    turns = [0.3 + 2 * math.pi * side / corners for side in range(corners + 1)]
+    places = [(55 + 36 * math.cos(turn), 55 + 36 * math.sin(turn)) for turn in turns]
+    y, x = np.mgrid[:110, :110]
+    for (from_x, from_y), (to_x, to_y) in itertools.pairwise(places):  # strokes of 3 pixels that end square
+        length = math.dist((from_x, from_y), (to_x, to_y))
+        along = ((x - from_x) * (to_x - from_x) + (y - from_y) * (to_y - from_y)) / length
+        aside = ((x - from_x) * (to_y - from_y) - (y - from_y) * (to_x - from_x)) / length
+        pixels[(along >= 0) & (along <= length) & (abs(aside) <= 1.5)] = 0
+    rows, columns = np.nonzero(pixels[..., 0] == 0)
+    outline = Box(int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
+    hole = Box(outline.x + 4, outline.y + 4, outline.w - 8, outline.h - 8)
+    figures = [Element("figure", box, "", 0.0, WHITE, WHITE) for box in (outline, hole)]
+    assert corners_of(pixels, figures).tolist() == [corners, corners]
+
+
 @pytest.mark.parametrize("radius", [6, 12, 40])
 def test_a_disc_is_round(radius: int) -> None:
     pixels, disc = drawn(0, 0, radius)
@@ -79,7 +98,8 @@ def test_two_dots_have_a_middle_and_corners_square_to_the_line_between_them() ->
 def test_three_dots_have_bisectors_and_a_single_one_has_places_beside_it() -> None:
     pixels, boxes = dots((50, 150), (50, 50), (150, 150))
     bisectors = [box.centre for kind, box, _ in points_of(pixels, boxes) if kind == "bisector"]
-    assert any(abs((x - 50) - (150 - y)) <= 1 for x, y in bisectors)
+    far = max(math.dist((50, 150), (x, y)) for x, y in bisectors if abs((x - 50) - (150 - y)) <= 1)
+    assert 45 <= far <= 100, "near a corner, a pixel is many degrees"
     pixels, boxes = dots((100, 100))
     alone = points_of(pixels, boxes)
     assert [box.centre[1] for kind, box, _ in alone if kind == "across"] == [100, 100]
