@@ -46,7 +46,8 @@ def corners_of(pixels: NDArray[np.uint8], elements: Sequence[Element]) -> NDArra
             known = _corners(crop, max(elements[index].box[2:]))
             _KNOWN.put(name, known)
         made[index] = known
-    made[figures] = made[figures][_outlines([elements[index].box for index in figures])]
+    if figures:
+        made[figures] = made[figures][_outlines([elements[index].box for index in figures])]
     return made
 
 

@@ -73,6 +73,7 @@ def test_text_buttons_and_nothing_have_none() -> None:
     button = Element("button", figure.box, "", 0.9, WHITE, WHITE)
     empty = Element("figure", Box(0, 0, 9, 9), "", 0.0, WHITE, WHITE)
     assert corners_of(pixels, [text, button, empty]).tolist() == [0, 0, 0]
+    assert corners_of(pixels, [text, button]).tolist() == [0, 0]
 
 
 def dots(*places: tuple[int, int], size: int = 9) -> tuple[np.ndarray, list[Box]]:
