@@ -23,7 +23,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ import torch
 
 from models.onnx_session import session_of
 from models.screen_agent.batches import batch_of
+from models.screen_agent.bundle_parts import Parts, read_bundle
 from models.screen_agent.bundled_weights import BundledDecider
 from models.screen_agent.decider_net import DeciderNet
 from models.screen_agent.episodes import EpisodesError
@@ -45,8 +45,7 @@ from runtime.agent.screen_agent import DECIDER, READER, SETTINGS, TABLE, Setting
 from runtime.agent.small_reader import SmallReader
 from runtime.desktop.episodes import SUFFIX
 from runtime.errors import RuntimeFault
-from runtime.store.bundle import checked_parts, open_source, pack
-from runtime.store.manifest import Manifest, decode_manifest
+from runtime.store.bundle import pack
 
 SEED = 20_260_128
 BATCH, REHEARSED = 16, 32  # samples a step: of the demonstrations, of what was trained on
@@ -63,31 +62,6 @@ class NothingToLearn(RuntimeFault):
     """The recordings hold no step that the agent could learn, or are none."""
 
     next_step = "record it again: idlehands desktop record TASK --instruction …"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A bundle's manifest and files, their hashes checked."""
-
-    manifest: Manifest
-    files: dict[str, bytes]
-
-    def of_role(self, role: str) -> bytes:
-        return self.files[self.manifest.models[role].file]
-
-
-def read_bundle(path: Path) -> Parts:
-    """Reads a screen agent's bundle. Raises BundleError, NothingToLearn for one of another kind."""
-    with open_source(path) as source:
-        data, _ = source.head()
-        manifest = decode_manifest(data)
-        files = {entry.path: b"".join(checked_parts(manifest, entry, parts)) for entry, parts in source.files(manifest)}
-    if manifest.kind != "screen_agent" or not {DECIDER, READER} <= set(manifest.models):
-        raise NothingToLearn(
-            f"{path} is a bundle of kind '{manifest.kind}'; only a screen_agent learns from demonstrations",
-            next_step="name one with --base",
-        )
-    return Parts(manifest, files)
 
 
 def recordings(place: Path) -> list[Path]:

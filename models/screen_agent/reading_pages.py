@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models.screen_agent.reading_texts import text
 from models.text_reader.strings import fonts_here
+from runtime.agent.blocks import Colour
 from runtime.agent.strips import contrast, ink_box
 from runtime.evaluation.chromium import Chromium
 from runtime.evaluation.xserver import XServer
@@ -46,8 +47,9 @@ class Crop:
     font: str
 
 
-def cropped(pixels: NDArray[np.uint8], paper: tuple[int, int, int] | None = None) -> NDArray[np.uint8] | None:
-    """Returns the contrast around the ink of `pixels` (h, w, ≥ 3), with BORDER; None without ink."""
+def cropped(pixels: NDArray[np.uint8], paper: Colour) -> NDArray[np.uint8] | None:
+    """Returns the contrast around the ink of BGR `pixels` (h, w, ≥ 3) on the ground `paper`, with BORDER; None without
+    ink."""
     ink = contrast(pixels, paper)
     box = ink_box(ink)
     if box is None:
@@ -87,7 +89,7 @@ class LabelPages:
     async def crops(self, dice: random.Random, count: int = 220) -> list[Crop]:
         """Returns the crops of one page of `count` labels; those that do not fit on it are left out."""
         labels = [_label(dice) for _ in range(count)]
-        body = "".join(markup for markup, _, _, _ in labels)
+        body = "".join(markup for markup, *_ in labels)
         script = f"""(async () => {{
             document.body.style.cssText = 'margin:0;background:#fff;overflow:hidden';
             document.body.innerHTML = {json.dumps(body)};
@@ -100,18 +102,18 @@ class LabelPages:
         shot = await self._browser.command("Page.captureScreenshot", format="png")
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB"))[..., ::-1]
         found = []
-        for (_, said, size_px, font), (x, y, w, h) in zip(labels, places, strict=True):
+        for (_, said, size_px, font, paper), (x, y, w, h) in zip(labels, places, strict=True):
             left, top, right, bottom = int(x) + 1, int(y) + 1, int(x + w) - 1, int(y + h) - 1
             if right > pixels.shape[1] or bottom > pixels.shape[0] or w < 3 or h < 3:
                 continue
-            ink = cropped(pixels[top:bottom, left:right])
+            ink = cropped(pixels[top:bottom, left:right], paper)
             if ink is not None:
                 found.append(Crop(said, ink, size_px, font))
         return found
 
 
-def _label(dice: random.Random) -> tuple[str, str, int, str]:
-    """Returns (markup, text, size, family) of one label."""
+def _label(dice: random.Random) -> tuple[str, str, int, str, Colour]:
+    """Returns (markup, text, size, family, ground in blue, green, red) of one label."""
     family = dice.choice(_FAMILIES)
     said = text(dice, symbols=family in ("sans-serif", "DejaVu Sans") and dice.random() < 0.3)
     size_px = _size_px(dice)
@@ -127,7 +129,8 @@ def _label(dice: random.Random) -> tuple[str, str, int, str]:
         + ("text-decoration:underline;" if dice.random() < 0.08 else "")
     )
     shown = _slanted(said, dice) if slanted else html.escape(said)
-    return f'<span style="{html.escape(css)}">{shown}</span>', said, size_px, family
+    red, green, blue = paper
+    return f'<span style="{html.escape(css)}">{shown}</span>', said, size_px, family, (blue, green, red)
 
 
 def _slanted(said: str, dice: random.Random) -> str:
@@ -147,12 +150,12 @@ def _size_px(dice: random.Random) -> int:
     return dice.randint(9, 32) if kind < 0.4 else dice.randint(10, 18)
 
 
-def _colours(dice: random.Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _colours(dice: random.Random) -> tuple[Colour, Colour]:
+    """Returns a ground and an ink, each red, green, blue."""
     if dice.random() < 0.5:
         return ((255, 255, 255), (0, 0, 0)) if dice.random() < 0.7 else ((239, 239, 239), (0, 0, 0))
     while True:
-        paper = tuple(dice.randint(0, 255) for _ in range(3))
-        ink = tuple(dice.randint(0, 255) for _ in range(3))
+        paper, ink = ((dice.randint(0, 255), dice.randint(0, 255), dice.randint(0, 255)) for _ in range(2))
         if max(abs(a - b) for a, b in zip(paper, ink, strict=True)) >= 90:
             return paper, ink
 

@@ -59,7 +59,34 @@ _ONSETS = [
     "tr",
 ]
 _NUCLEI = ["a", "e", "i", "o", "u", "y", "ai", "au", "ea", "ee", "ei", "ie", "io", "oo", "ou"]
-_CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "d", "ck", "ll", "ss", "nt", "st", "ng", "tt", "x", "p", "f"]
+_CODAS = [
+    "",
+    "",
+    "",
+    "n",
+    "r",
+    "l",
+    "s",
+    "t",
+    "m",
+    "d",
+    "ck",
+    "ll",
+    "ss",
+    "nt",
+    "st",
+    "ng",
+    "tt",
+    "x",
+    "p",
+    "f",
+    "us",
+    "um",
+    "is",
+    "em",
+    "or",
+    "it",
+]
 _CONFUSED = "Il1|i!jtfO0oQD5S2Z8B6G9gqrnmuvwWcCeE.,:;'`\"-_~"
 _OPERATORS = "+-*/x×÷="
 
@@ -75,26 +102,26 @@ def text(dice: random.Random, symbols: bool = False) -> str:
     if symbols and kind < 0.5:
         made = "".join(dice.choice(SYMBOLS) for _ in range(dice.choice((1, 1, 1, 2))))
         return made if dice.random() < 0.5 else dice.choice((f"{_word(dice)} {made}", f"{made} {_word(dice)}"))
-    if kind < 0.22:
+    if kind < 0.14:
         return " ".join(_word(dice) for _ in range(dice.choice((1, 1, 1, 2, 2, 3))))
-    if kind < 0.32:
+    if kind < 0.22:
         words = [dice.choice(_WORDS) for _ in range(dice.choice((1, 1, 2, 2, 3, 4)))]
         return " ".join(words) + (dice.choice(("...", ":", "?", "!", "*", ".", ",")) if dice.random() < 0.25 else "")
-    if kind < 0.40:
+    if kind < 0.27:
         return "".join(dice.choice(string.ascii_letters + string.digits) for _ in range(dice.randint(1, 8)))
-    if kind < 0.47:
+    if kind < 0.32:
         return "".join(dice.choice(_CONFUSED) for _ in range(dice.randint(1, 8)))
-    if kind < 0.53:
+    if kind < 0.37:
         return dice.choice(string.ascii_letters + string.digits + string.punctuation)
-    if kind < 0.58:
+    if kind < 0.41:
         return "".join(dice.choice(ALPHABET[:95]) for _ in range(dice.randint(2, 9))).strip() or "?"
-    if kind < 0.63:
+    if kind < 0.46:
         return dice.choice(_NAMES) + (f" {dice.choice(_NAMES)}" if dice.random() < 0.4 else "")
     if kind < 0.70:
         return _sentence(dice)
-    if kind < 0.82:
+    if kind < 0.80:
         return _numbers(dice)
-    if kind < 0.90:
+    if kind < 0.88:
         return _codes(dice)
     return dice.choice(_FORMS)(dice)
 
@@ -109,7 +136,9 @@ def _word(dice: random.Random) -> str:
 
 
 def _sentence(dice: random.Random) -> str:
-    words = [_word(dice) if dice.random() < 0.6 else dice.choice(_WORDS).lower() for _ in range(dice.randint(3, 6))]
+    words = [_word(dice) if dice.random() < 0.7 else dice.choice(_WORDS) for _ in range(dice.randint(2, 6))]
+    words = [word if dice.random() < 0.15 else word.lower() for word in words]
+    words = [word + dice.choice(".,") if dice.random() < 0.2 else word for word in words]
     ends = dice.choice((".", "", ",", "?", "!", ":", ";"))
     if dice.random() < 0.3:
         place = dice.randrange(len(words))

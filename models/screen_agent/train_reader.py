@@ -1,6 +1,7 @@
 """Trains the reader on drawn lines: shards ─► strips, jittered ─► CTC ─► a checkpoint, resumable, scored by string.
 
     python -m models.screen_agent.train_reader SHARDS reader.pt --minutes 60
+    python -m models.screen_agent.train_reader SHARDS reader.pt --minutes 20 --begun-with BUNDLE.ihb
 
 One string in sixteen is measured on, never trained on, in any font; one font family is left out of training altogether.
 """
@@ -21,14 +22,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from models.screen_agent.bundle_parts import read_bundle
+from models.screen_agent.bundled_reader import bundled_reader
 from models.screen_agent.reader_net import ReaderNet, columns
 from models.screen_agent.reading_pages import BORDER, TEST_FONTS, load
 from models.screen_agent.reading_texts import ALPHABET, held_out
+from runtime.agent.screen_agent import READER
 from runtime.agent.strips import HEIGHT, STEP, strip
 
 SEED = 20_260_001
+RATE, RATE_GOING_ON = 2e-3, 5e-4
 CLIPPED = 0.3  # of the lines that begin with a minus
+REACHED_INTO = 0.25  # of all lines, by letters of the line above or below
 _CLASS = {character: index + 1 for index, character in enumerate(ALPHABET)}
+_MOST_OF_ENDS = 0.2  # of their pixels are ink
 _LOOK_THE_SAME = str.maketrans("●", "•")  # native-scale contrast cannot tell a large bullet from a disc
 
 
@@ -67,6 +74,8 @@ def batch_of(lines: list[Line], dice: np.random.Generator | None) -> tuple[torch
         if dice is not None:
             if line.text[0] == "-" and dice.random() < CLIPPED:
                 shorten_sign(image, int(dice.integers(1, 3)))
+            if dice.random() < REACHED_INTO:
+                reach_into(image, lines[int(dice.integers(len(lines)))].strip.astype(np.float32) / 255, dice)
             across, down = int(dice.integers(-3, 4)), int(dice.choice((-1, 0, 0, 0, 1)))
             image = image ** float(np.exp(dice.normal(0, 0.25))) * float(dice.uniform(0.75, 1))
             if dice.random() < 0.15:
@@ -84,6 +93,23 @@ def shorten_sign(image: NDArray[np.float32], by: int) -> None:
     gaps = np.flatnonzero(np.diff(inked) > 1)
     sign = inked[: gaps[0] + 1] if gaps.size else inked[:0]
     image[:, sign[: max(0, min(by, len(sign) - 1))]] = 0
+
+
+def reach_into(image: NDArray[np.float32], other: NDArray[np.float32], dice: np.random.Generator) -> None:
+    """Adds what lines that are set tight have of each other: the ends of letters of `other`, one or two rows of them,
+    above or below the ink of `image`, or on its first row. Rows that are mostly ink are no ends of letters."""
+    inked, rows = (np.flatnonzero(one.max(axis=1) > 0.2) for one in (image, other))
+    count, overlap = int(dice.integers(1, 3)), int(dice.integers(0, 2))
+    if not inked.size or rows.size < 6:
+        return
+    is_above = dice.random() < 0.6
+    ends = other[rows[-count:] if is_above else rows[:count]]
+    first = int(inked[0]) - count + overlap if is_above else int(inked[-1]) + 1 - overlap
+    if first < 0 or first + count > HEIGHT or (ends > 0.2).mean() > _MOST_OF_ENDS:
+        return
+    width = min(image.shape[1], ends.shape[1])
+    shifted = np.roll(ends, int(dice.integers(ends.shape[1])), axis=1)[:, :width]
+    image[first : first + count, :width] = np.maximum(image[first : first + count, :width], shifted)
 
 
 def decoded(logits: torch.Tensor) -> list[str]:
@@ -110,7 +136,6 @@ def score(net: ReaderNet, lines: list[Line], most: int = 3000) -> dict[str, Any]
             for line, said in zip(part, decoded(columns(logits.float())), strict=True):
                 right.append((said.strip() == line.text.strip(), line, said))
     middle = [good for good, line, _ in right if 11 <= line.size_px <= 20]
-    net.train()
     return {
         "lines": len(right),
         "exact": round(float(np.mean([good for good, _, _ in right] or [0])), 4),
@@ -119,13 +144,20 @@ def score(net: ReaderNet, lines: list[Line], most: int = 3000) -> dict[str, Any]
     }
 
 
-def train(folder: Path, target: Path, minutes: float, batch: int = 96) -> dict[str, Any]:
-    """Trains for `minutes` of processor time in all, resumed ones included; returns the scores."""
+def train(
+    folder: Path, target: Path, minutes: float, batch: int = 96, begun_with: bytes | None = None
+) -> dict[str, Any]:
+    """Trains for `minutes` of processor time in all, resumed ones included; returns the scores.
+
+    `begun_with` is a bundle's `reader.onnx`, from which training goes on, at a lower rate. Raises OtherRecipe.
+    """
     torch.manual_seed(SEED)
     dice, order = np.random.default_rng(SEED), random.Random(SEED)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = ReaderNet().to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
+    net = ReaderNet() if begun_with is None else bundled_reader(begun_with)
+    net = net.to(device, memory_format=torch.channels_last)
+    highest, decay = (RATE, 1e-2) if begun_with is None else (RATE_GOING_ON, 1e-3)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=highest, weight_decay=decay)
     spent, steps, known = 0.0, 0, set[str]()
     if target.exists():
         kept = torch.load(target, weights_only=True)
@@ -144,7 +176,8 @@ def train(folder: Path, target: Path, minutes: float, batch: int = 96) -> dict[s
             groups = [seen[first : first + batch] for first in range(0, len(seen), batch)]
             order.shuffle(groups)
         for rate in optimiser.param_groups:
-            rate["lr"] = 2e-3 * min(1, (steps + 1) / 300) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
+            rate["lr"] = highest * min(1, (steps + 1) / 300) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
+        net.train(begun_with is None)  # a bundle's normalisations are folded in: their statistics stay
         strips, classes, lengths = batch_of(groups.pop(), dice)
         with torch.autocast(device.type, torch.bfloat16):
             logits = net(strips.to(device).contiguous(memory_format=torch.channels_last))
@@ -190,10 +223,12 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--minutes", type=float, default=60, help="processor time in all")
+    parser.add_argument("--begun-with", type=Path, help="a bundle whose reader learns on, instead of one from nothing")
     parser.add_argument("--title", default="", help="only shown in the process list")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(train(chosen.shards, chosen.target, chosen.minutes), indent=1))
+    begun_with = None if chosen.begun_with is None else read_bundle(chosen.begun_with).of_role(READER)
+    print(json.dumps(train(chosen.shards, chosen.target, chosen.minutes, begun_with=begun_with), indent=1))
 
 
 if __name__ == "__main__":

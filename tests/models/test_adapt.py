@@ -24,8 +24,9 @@ torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
 
 from models.onnx_session import session_of  # noqa: E402
-from models.screen_agent.adapt import NothingToLearn, _told_of_old, adapt, read_bundle, split_old, variant_version  # noqa: E402
+from models.screen_agent.adapt import NothingToLearn, _told_of_old, adapt, split_old, variant_version  # noqa: E402
 from models.screen_agent.batches import batch_of  # noqa: E402
+from models.screen_agent.bundle_parts import OtherKind, read_bundle  # noqa: E402
 from models.screen_agent.bundled_weights import BundledDecider, OtherRecipe  # noqa: E402
 from models.screen_agent.export import is_right  # noqa: E402
 from models.screen_agent.labelled import Sample, kept_samples  # noqa: E402
@@ -218,7 +219,7 @@ def test_nothing_is_learned_from_what_shows_nothing(tmp_path: Path) -> None:
     demonstrate(tmp_path / "failed", 1, success=False)
     with pytest.raises(NothingToLearn, match="none of the 0 steps"):
         adapt(tmp_path / "failed", BASE, target, minutes=1)
-    with pytest.raises(NothingToLearn, match="kind 'text_reader'"):
+    with pytest.raises(OtherKind, match="kind 'text_reader'"):
         adapt(tmp_path / "failed", Path("models/bundles/text_reader.ihb"), target, minutes=1)
     damaged = demonstrate(tmp_path / "damaged", 1)
     data = bytearray(damaged.read_bytes())
