@@ -25,6 +25,7 @@ Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
 
 _FOUND = 7  # of an item's numbers; the last is the order in which it was found
+_REACHING, _LEAST_LINE = 2, 7  # rows of the line above; those that a line has without them
 _NEAR, _RIM = 40, 4  # pixels around a change in which things may join it; around a thing, to see its rim whole
 
 
@@ -86,6 +87,7 @@ class BlockFinder:
     def _kept(self, found: tuple[Items, Items]) -> tuple[tuple[TextBlock, ...], tuple[Shape, ...]]:
         """Returns texts and shapes; one that was there before is the same object, so that others know it again."""
         rows = [[tuple(row) for row in items[:, :_FOUND].tolist()] for items in found]
+        rows[0] = _untangled(rows[0])
         texts, shapes = self._objects
         self._objects = (
             {row: texts.get(row) or _text(*row) for row in rows[0]},
@@ -115,6 +117,26 @@ class BlockFinder:
         x, y, w, h = window
         inside = self._finder.find(pixels[y : y + h, x : x + w], self._edges[y : y + h, x : x + w], gate)
         return _patched(self._found[0], window, inside[0]), _patched(self._found[1], window, inside[1])
+
+
+def _untangled(rows: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Returns texts (x, y, w, h, …) without the last rows of the line above: where lines are set tight, the ends of its
+    letters reach into the box of the line below."""
+    ending: dict[int, list[tuple[int, ...]]] = {}
+    for row in rows:
+        ending.setdefault(row[1] + row[3], []).append(row)
+    made = []
+    for row in rows:
+        x, y, w, h = row[:4]
+        for by in range(_REACHING, 0, -1):
+            if h - by >= _LEAST_LINE and any(
+                one[1] < y and one[3] >= _LEAST_LINE and one[0] < x + w and x < one[0] + one[2]
+                for one in ending.get(y + by, ())
+            ):
+                row = (x, y + by, w, h - by, *row[4:])
+                break
+        made.append(row)
+    return sorted(made, key=lambda row: (row[1], row[0]))
 
 
 def packed(colour: Colour) -> int:

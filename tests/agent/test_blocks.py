@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from kernels.gate.writer import GateWriter
 from models.text_reader.screens import screen
 from runtime.agent.blocks import BlockFinder
 from runtime.agent.geometry import Box, reading_order
+from runtime.desktop.frame import Frame
 from tests.agent.screens import Canvas, frame_of
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -46,11 +48,23 @@ def test_lines_of_a_tight_paragraph_stay_apart() -> None:
     assert [round((box.y - boxes[0].y) / 12) for box in boxes] == [0, 1, 2]
 
 
+def recorded(name: str) -> Frame:
+    rgb = np.array(Image.open(Path(__file__).with_name(name)).convert("RGB"))
+    return frame_of(np.ascontiguousarray(np.dstack((rgb[..., ::-1], np.zeros_like(rgb[..., :1])))))
+
+
+def test_a_line_has_no_ends_of_letters_of_the_line_above() -> None:
+    """A recorded paragraph: the last row of "adipiscing" and "Egestas" is in the box of what is below, and so on."""
+    texts = sorted(BlockFinder().find(recorded("tight_lines.png")).texts, key=lambda text: text.box.y)
+    boxes = [text.box for text in texts if text.box.w > 60]
+    assert len(boxes) == 3
+    assert all(above.bottom <= below.y for above, below in itertools.pairwise(boxes))
+    assert [box.h for box in boxes] == [10, 11, 11]
+
+
 def test_the_ring_of_a_focused_field_is_no_letter() -> None:
     """A recorded spinner: "-3" touches the ring, which touches the field's border, and is as high as its digit."""
-    rgb = np.array(Image.open(Path(__file__).with_name("focused_number.png")).convert("RGB"))
-    pixels = np.ascontiguousarray(np.dstack((rgb[..., ::-1], np.zeros_like(rgb[..., :1]))))
-    texts = BlockFinder().find(frame_of(pixels)).texts
+    texts = BlockFinder().find(recorded("focused_number.png")).texts
     assert Box(11, 14, 7, 8) in [text.box for text in texts]
 
 
