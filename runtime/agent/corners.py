@@ -104,15 +104,17 @@ def _without_flat(hull: list[list[float]], height: float) -> list[list[float]]:
     """Returns a convex polygon without the corners that stand out by less than `height` over the line between
     their neighbours, the flattest first: the two of a blunt corner become one."""
     kept = list(hull)
-    while len(kept) > 2:
-        heights = [_height(kept[place - 1], kept[place], kept[(place + 1) % len(kept)]) for place in range(len(kept))]
-        flattest = min(range(len(kept)), key=heights.__getitem__)
-        if heights[flattest] >= height:
-            break
-        del kept[flattest]
+    heights = [_height(kept, place) for place in range(len(kept))]
+    while len(kept) > 2 and min(heights) < height:
+        flattest = heights.index(min(heights))
+        del kept[flattest], heights[flattest]
+        for place in (flattest - 1, flattest % len(kept)):
+            heights[place] = _height(kept, place)
     return kept
 
 
-def _height(before: list[float], corner: list[float], after: list[float]) -> float:
+def _height(polygon: list[list[float]], place: int) -> float:
+    """Returns by how much a corner stands out over the line between its neighbours."""
+    before, corner, after = polygon[place - 1], polygon[place], polygon[(place + 1) % len(polygon)]
     across, down = after[0] - before[0], after[1] - before[1]
     return abs(across * (corner[1] - before[1]) - down * (corner[0] - before[0])) / max(1e-9, math.hypot(across, down))

@@ -75,12 +75,11 @@ def _on_bisector(corner: tuple[float, float], others: Sequence[Dot]) -> tuple[fl
     size = max(1e-3, math.hypot(across, down))
     across, down = across / size, down / size
 
-    def degrees_off(far: float) -> float:
+    def sine_off(far: float) -> float:
         x, y = round(corner[0] + far * across) - corner[0], round(corner[1] + far * down) - corner[1]
         return abs(x * down - y * across) / max(1.0, math.hypot(x, y))
 
-    longest = max(lengths)
-    far = min((longest * share / 32 for share in range(16, 30)), key=degrees_off)
+    far = min((max(lengths) * share / 32 for share in range(16, 30)), key=sine_off)
     return corner[0] + far * across, corner[1] + far * down
 
 
