@@ -44,7 +44,7 @@ def test_lines_are_drawn_on_their_ground_by_chromium_and_pillow(shards: Path) ->
 
 def test_a_bundles_reader_reads_as_a_network_what_it_reads_in_its_bundle(shards: Path) -> None:
     net = bundled_reader(read_bundle(BUNDLE).of_role(READER)).eval()
-    lines = [one for one in lines_of(shards, set()) if 11 <= one.size_px <= 20]
+    lines = [one for one in lines_of(shards, set()) if 11 <= one.size_px <= 20 and one.strip.shape[1] <= 160][:48]
     with torch.inference_mode():
         said = decoded(columns(net(batch_of(lines, None)[0])))
     right = [one.strip() == line.text.strip() for one, line in zip(said, lines, strict=True)]
