@@ -71,7 +71,7 @@ train: build     ## the screen agent's bundle from nothing: hours on a CPU; ADAP
 train-smoke: build ## the same recipe on a thimbleful of everything, to see that it runs
 	$(VENV)/bin/pip install --quiet torch==2.13.0
 	$(RUN) -m models.screen_agent.build out/train-smoke/screen_agent.ihb --work out/train-smoke --small
-	$(RUN) -m pytest -q tests/models/test_adapt.py tests/models/test_calibration.py tests/models/test_train_decider.py
+	$(RUN) -m pytest -q tests/models/test_adapt.py tests/models/test_calibration.py tests/models/test_train_decider.py tests/models/test_train_reader.py
 
 bench: build     ## the benches that need no other engine, as tables (`make bench-peers` first: also engines)
 	for name in frames gate wire session ocr agent residency; do $(RUN) -m bench $$name || exit 1; done
