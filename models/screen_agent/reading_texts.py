@@ -60,33 +60,9 @@ _ONSETS = [
 ]
 _NUCLEI = ["a", "e", "i", "o", "u", "y", "ai", "au", "ea", "ee", "ei", "ie", "io", "oo", "ou"]
 _CODAS = [
-    "",
-    "",
-    "",
-    "n",
-    "r",
-    "l",
-    "s",
-    "t",
-    "m",
-    "d",
-    "ck",
-    "ll",
-    "ss",
-    "nt",
-    "st",
-    "ng",
-    "tt",
-    "x",
-    "p",
-    "f",
-    "us",
-    "um",
-    "is",
-    "em",
-    "or",
-    "it",
-]
+    "", "", "", "n", "r", "l", "s", "t", "m", "d", "ck", "ll", "ss", "nt", "st", "ng", "tt", "x", "p", "f", "us", "um",
+    "is", "em", "or", "it",
+]  # fmt: skip
 _CONFUSED = "Il1|i!jtfO0oQD5S2Z8B6G9gqrnmuvwWcCeE.,:;'`\"-_~"
 _OPERATORS = "+-*/x×÷="
 

@@ -31,7 +31,7 @@ from runtime.agent.screen_agent import READER
 from runtime.agent.strips import HEIGHT, STEP, strip
 
 SEED = 20_260_001
-RATE, RATE_GOING_ON = 2e-3, 5e-4
+RATE, RATE_GOING_ON = 2e-3, 5e-4  # of learning: from nothing, from a bundle
 CLIPPED = 0.3  # of the lines that begin with a minus
 REACHED_INTO = 0.25  # of all lines, by letters of the line above or below
 _CLASS = {character: index + 1 for index, character in enumerate(ALPHABET)}

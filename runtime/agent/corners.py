@@ -1,7 +1,7 @@
 """How many corners a figure has: those of what would be a rubber band around it.
 
-From 60 directions, the outermost pixel of each; what stands out little over its neighbours is no corner. Of a circle,
-more are left than any polygon has.
+From 60 directions, the outermost pixel of each; what stands out little over its neighbours is no corner. What is about
+as far in all directions is round.
 """
 
 from __future__ import annotations

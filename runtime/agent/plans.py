@@ -149,7 +149,7 @@ def apart(plan: Plan, elements: Sequence[Element], last: tuple[int, int] | None)
     """Returns the plan; a double- or triple-click begins beside the last click at the same place, if there is room.
 
     Toolkits count on: a triple-click right after a click is the second, third and fourth of a row. They begin anew at a
-    press that is more than a few pixels away (4 of Chromium, 5 of GTK and Qt).
+    press some pixels away: 4 are enough for Chromium, and by default more than 5 for GTK and Qt.
     """
     if plan.kind not in _COUNTED or last is None or plan.target < 0:
         return plan

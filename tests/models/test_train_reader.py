@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs torch: make train-smoke")
 
-import torch
-
-from models.screen_agent import reading_pages
-from models.screen_agent.bundle_parts import read_bundle
-from models.screen_agent.bundled_reader import bundled_reader
-from models.screen_agent.bundled_weights import OtherRecipe
-from models.screen_agent.reader_net import columns
-from models.screen_agent.train_reader import batch_of, decoded, lines_of, reach_into, train
-from runtime.agent.screen_agent import DECIDER, READER
-from runtime.agent.strips import HEIGHT
+from models.screen_agent import reading_pages  # noqa: E402
+from models.screen_agent.bundle_parts import read_bundle  # noqa: E402
+from models.screen_agent.bundled_reader import bundled_reader  # noqa: E402
+from models.screen_agent.bundled_weights import OtherRecipe  # noqa: E402
+from models.screen_agent.reader_net import columns  # noqa: E402
+from models.screen_agent.train_reader import batch_of, decoded, lines_of, reach_into, train  # noqa: E402
+from runtime.agent.screen_agent import DECIDER, READER  # noqa: E402
+from runtime.agent.strips import HEIGHT  # noqa: E402
 
 BUNDLE = Path("models/bundles/screen_agent.ihb")
 
